@@ -1,0 +1,16 @@
+#ifndef TIDEGATE_BASE_CLOCK_H
+#define TIDEGATE_BASE_CLOCK_H
+
+#include <stdint.h>
+
+/* The time of this turn. Read once per turn by clock_tick(), so all that happens in a turn happens
+ * at one moment; a test that set the time moves it by hand. Milliseconds. Loop thread only. */
+int64_t clock_ms(void);      /* monotonic; counts suspend (CLOCK_BOOTTIME); never 0 */
+int64_t clock_wall_ms(void); /* since 1970 */
+void clock_tick(void);
+
+/* From here on the clock stands still but for clock_advance(). For tests. */
+void clock_freeze(int64_t ms, int64_t wall_ms);
+void clock_advance(int64_t ms);
+
+#endif

@@ -1,0 +1,31 @@
+#ifndef TIDEGATE_BASE_COUNT_H
+#define TIDEGATE_BASE_COUNT_H
+
+#include "gateway/base/list.h"
+
+#include <stdint.h>
+
+/* Named counters. Static in the file that counts; registered on first use, listed by the state dump,
+ * $SYS and metrics. Names are lower case with dots ("mqttsn.malformed"). Loop thread only. */
+struct count {
+	const char *name;
+	uint64_t n;
+	struct list node; /* zeroed: not registered yet */
+};
+#define COUNT(name) { (name), 0, { NULL, NULL } }
+
+void count_add(struct count *c, uint64_t n);
+static inline void count_one(struct count *c)
+{
+	if (c->node.next)
+		c->n++;
+	else
+		count_add(c, 1);
+}
+
+/* In name order. */
+void counts_each(void (*each)(const struct count *, void *), void *arg);
+/* The value of a registered counter by name, 0 when there is none. */
+uint64_t count_value(const char *name);
+
+#endif
