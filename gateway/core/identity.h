@@ -8,7 +8,8 @@
 enum protocol { PROTO_GATEWAY, PROTO_UPSTREAM, PROTO_MQTT, PROTO_MQTTSN, PROTO_COAP };
 const char *protocol_name(enum protocol p);
 
-/* Who acts: a client with a session, a CoAP peer or QoS -1 sender without one, the upstream, the gateway. */
+/* Who acts: a client with a session, a CoAP peer or QoS -1 sender without one, the upstream, the
+ * gateway. */
 struct identity {
 	const char *client_id; /* owned by whoever embeds this; never NULL, "" when it has none */
 	const char *username;  /* same; NULL: anonymous */
@@ -20,8 +21,9 @@ uint64_t identity_new_origin(void);
 
 enum access { ACCESS_PUBLISH, ACCESS_SUBSCRIBE, ACCESS_RECEIVE };
 
-/* The one place that says yes or no; every publish, will, QoS -1, CoAP request, subscription and retained
- * delivery asks it. The default allows everything (listeners are on loopback unless the operator said otherwise). */
+/* The one place that says yes or no; every publish, will, QoS -1, CoAP request, subscription and
+ * retained delivery asks it. The default allows everything (listeners are on loopback unless the
+ * operator said otherwise). */
 struct policy {
 	/* `password` is empty when none was sent. */
 	enum reason (*connect)(struct policy *, const struct identity *, struct span password);

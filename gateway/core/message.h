@@ -18,26 +18,27 @@ struct message {
 	uint32_t payload_len;
 	uint32_t props_len;
 	uint16_t topic_len;
-	uint8_t qos;          /* as published, 0..2 (MQTT-SN's -1 is 0 here) */
-	bool retain;          /* as published */
-	uint64_t seq;         /* order of arrival in this process */
-	uint64_t origin;      /* number of the client that published it, or ORIGIN_... */
-	int64_t expires_ms;   /* clock_ms() from which it is stale; 0: never */
+	uint8_t qos;        /* as published, 0..2 (MQTT-SN's -1 is 0 here) */
+	bool retain;        /* as published */
+	uint64_t seq;       /* order of arrival in this process */
+	uint64_t origin;    /* number of the client that published it, or ORIGIN_... */
+	int64_t expires_ms; /* clock_ms() from which it is stale; 0: never */
 	int64_t received_wall_ms;
-	uint8_t body[];       /* topic length (2 octets, big-endian), topic, payload, props */
+	uint8_t body[]; /* topic length (2 octets, big-endian), topic, payload, props */
 };
 
 struct message_init {
 	struct span topic, payload;
-	struct span props; /* MQTT 5 properties that travel (see props.h), without the length in front */
+	struct span props; /* MQTT 5 properties that travel (see props.h), without the length in
+			      front */
 	uint8_t qos;
 	bool retain;
 	uint64_t origin;
 	int64_t expires_ms;
 };
 
-/* One reference for the caller. NULL: no memory, or the budget of queued bytes is used up. The topic is
- * taken as valid (topic_valid_name). */
+/* One reference for the caller. NULL: no memory, or the budget of queued bytes is used up. The
+ * topic is taken as valid (topic_valid_name). */
 struct message *message_new(const struct message_init *init);
 struct message *message_ref(struct message *m);
 void message_unref(struct message *m); /* NULL is fine */
@@ -76,9 +77,10 @@ uint64_t message_digest(const struct message *m);
 size_t messages_bytes(void);
 void messages_set_budget(size_t bytes);
 
-/* A self-contained, versioned form for the journal (topic, payload, props, qos, retain, remaining expiry and wall
- * time of arrival). `_encode` fills up to MESSAGE_PARTS spans that point into `m` and into `scratch` and
- * returns their number. `_decode` gives a new message with `origin`, NULL when the bytes are no such form. */
+/* A self-contained, versioned form for the journal (topic, payload, props, qos, retain, remaining
+ * expiry and wall time of arrival). `_encode` fills up to MESSAGE_PARTS spans that point into `m`
+ * and into `scratch` and returns their number. `_decode` gives a new message with `origin`, NULL
+ * when the bytes are no such form. */
 #define MESSAGE_PARTS   2
 #define MESSAGE_SCRATCH 48
 unsigned message_encode(const struct message *m, uint8_t scratch[MESSAGE_SCRATCH],

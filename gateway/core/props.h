@@ -4,9 +4,10 @@
 #include "gateway/base/span.h"
 #include "gateway/base/wire.h"
 
-/* The MQTT 5 properties that travel with a publication from its publisher to its subscribers (MQTT 5.0,
- * 3.3.2.3): kept in their wire form, one after the other, without the length in front. Message Expiry is in struct
- * message; topic alias and subscription identifiers belong to a connection and are never here. */
+/* The MQTT 5 properties that travel with a publication from its publisher to its subscribers
+ * (MQTT 5.0, 3.3.2.3): kept in their wire form, one after the other, without the length in front.
+ * Message Expiry is in struct message; topic alias and subscription identifiers belong to a
+ * connection and are never here. */
 enum prop_id {
 	PROP_PAYLOAD_FORMAT = 0x01,
 	PROP_CONTENT_TYPE = 0x03,

@@ -4,9 +4,10 @@
 #include "gateway/base/list.h"
 #include "gateway/base/reason.h"
 
-/* Who waits for a publish to be safe: acknowledged by the upstream, or on stable storage, or bound for nobody
- * who needs either. Everyone who must make it safe puts a hold on it; when the last hold is released it is
- * ready, and receipts_run() tells the owner: exactly once, never from inside the call that published. */
+/* Who waits for a publish to be safe: acknowledged by the upstream, or on stable storage, or bound
+ * for nobody who needs either. Everyone who must make it safe puts a hold on it; when the last hold
+ * is released it is ready, and receipts_run() tells the owner: exactly once, never from inside the
+ * call that published. */
 struct receipt {
 	void (*done)(struct receipt *, enum reason);
 	struct list holds; /* of receipt_hold.node */
@@ -20,7 +21,8 @@ struct receipt_hold {
 };
 
 void receipt_init(struct receipt *r, void (*done)(struct receipt *, enum reason));
-/* The owner goes away: its `done` will not fire; holds stay valid and become empty. Harmless when over. */
+/* The owner goes away: its `done` will not fire; holds stay valid and become empty. Harmless when
+ * over. */
 void receipt_cancel(struct receipt *r);
 /* Not yet done: held, or ready and waiting for receipts_run(). */
 bool receipt_open(const struct receipt *r);
