@@ -21,7 +21,8 @@ struct addr {
 
 /* Returns 0, or -EAFNOSUPPORT. */
 int addr_from_sockaddr(struct addr *a, const struct sockaddr *sa, socklen_t len);
-/* `v6_socket`: an IPv4 address is written as IPv4-mapped for an AF_INET6 socket. Returns the length. */
+/* `v6_socket`: an IPv4 address is written as IPv4-mapped for an AF_INET6 socket. Returns the
+ * length. */
 socklen_t addr_to_sockaddr(const struct addr *a, bool v6_socket, struct sockaddr_storage *ss);
 bool addr_equal(const struct addr *a, const struct addr *b);
 bool addr_same_ip(const struct addr *a, const struct addr *b); /* the port may differ */
@@ -41,7 +42,8 @@ struct uri {
 	char path[256]; /* with the leading '/', or empty */
 };
 int uri_parse(struct uri *u, const char *text);
-/* Numeric hosts only ("127.0.0.1", "::1", "0.0.0.0", "*"); never asks DNS. */
+/* Numeric hosts only ("127.0.0.1", "::1", "0.0.0.0"; "*" is "::", a dual-stack
+ * socket; "fe80::1%eth0"). Never asks DNS. Returns 0 or -EINVAL. */
 int addr_from_text(struct addr *a, const char *host, uint16_t port);
 
 #endif

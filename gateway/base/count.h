@@ -5,14 +5,20 @@
 
 #include <stdint.h>
 
-/* Named counters. Static in the file that counts; registered on first use, listed by the state dump,
- * $SYS and metrics. Names are lower case with dots ("mqttsn.malformed"). Loop thread only. */
+/* Named counters. Static in the file that counts; registered on first use, listed by the state
+ * dump, $SYS and metrics. Names are lower case with dots ("mqttsn.malformed"). Loop thread only. */
 struct count {
 	const char *name;
 	uint64_t n;
 	struct list node; /* zeroed: not registered yet */
 };
-#define COUNT(name) { (name), 0, { NULL, NULL } }
+#define COUNT(name)                                                                                \
+	{                                                                                          \
+		(name), 0,                                                                         \
+		{                                                                                  \
+			NULL, NULL                                                                 \
+		}                                                                                  \
+	}
 
 void count_add(struct count *c, uint64_t n);
 static inline void count_one(struct count *c)

@@ -6,12 +6,16 @@
 #include <stdbool.h>
 
 /* Intrusive, circular, doubly linked lists. The entry sits in the object; a head is an entry of its
- * own. An initialised entry that is on no list points at itself, so removing it again is harmless. */
+ * own. An initialised entry that is on no list points at itself, so removing it again is harmless.
+ */
 struct list {
 	struct list *next, *prev;
 };
 
-#define LIST_INIT(name) { &(name), &(name) }
+#define LIST_INIT(name)                                                                            \
+	{                                                                                          \
+		&(name), &(name)                                                                   \
+	}
 
 static inline void list_init(struct list *l)
 {
@@ -60,7 +64,7 @@ static inline void list_splice(struct list *to, struct list *from)
 	list_init(from);
 }
 
-#define list_entry(ptr, type, member) container_of(ptr, type, member)
+#define list_entry(ptr, type, member)  container_of(ptr, type, member)
 #define list_first(head, type, member) list_entry((head)->next, type, member)
 #define list_last(head, type, member)  list_entry((head)->prev, type, member)
 

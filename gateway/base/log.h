@@ -9,7 +9,13 @@
 /* One line, one event, the subject first: "dev-17 10.0.0.9:5321 mqttsn: ...". A peer's mistakes are
  * info and rate-limited, ours are error, and warn means the operator can do something. Never a
  * payload or a secret. Safe to call from any thread. */
-enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_NOTICE, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_level {
+	LOG_LEVEL_ERROR,
+	LOG_LEVEL_WARN,
+	LOG_LEVEL_NOTICE,
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_DEBUG
+};
 
 /* `prefix`: put sd-daemon "<N>" priorities in front instead of time and level (journald reads
  * them); the caller decides from $JOURNAL_STREAM. Control characters in a line are escaped. */
@@ -36,7 +42,10 @@ struct log_limit {
 	uint32_t used, suppressed;
 	int64_t since_ms;
 };
-#define LOG_LIMIT(burst, period_ms) { (burst), (period_ms), 0, 0, 0 }
+#define LOG_LIMIT(burst, period_ms)                                                                \
+	{                                                                                          \
+		(burst), (period_ms), 0, 0, 0                                                      \
+	}
 void log_limited(struct log_limit *limit, enum log_level level, const char *fmt, ...)
 	PRINTF_LIKE(3, 4);
 

@@ -19,9 +19,10 @@ struct mail {
 
 struct mailbox;
 
-/* `receive` runs in the loop's thread, once per letter, in posting order, and takes the letter over.
- * Returns NULL when no descriptor or memory is left. */
-struct mailbox *mailbox_new(struct event_base *base, void (*receive)(struct mail *, void *), void *arg);
+/* `receive` runs in the loop's thread, once per letter, in posting order, and takes the letter
+ * over. Returns NULL when no descriptor or memory is left. */
+struct mailbox *mailbox_new(
+	struct event_base *base, void (*receive)(struct mail *, void *), void *arg);
 /* Any thread. Never fails, never blocks for longer than a list insertion. */
 void mailbox_post(struct mailbox *mb, struct mail *m);
 /* Loop thread, once no other thread can post. Letters still inside are given to `receive` first. */

@@ -57,7 +57,8 @@ static inline bool reason_failed(enum reason r)
 	return r >= R_UNSPECIFIED;
 }
 
-/* A short lower-case name for logs and counters, never NULL ("quota exceeded", "reason 0xc3"...). */
+/* A short lower-case name for logs and counters, never NULL ("quota exceeded", "reason 0xc3"...).
+ */
 const char *reason_name(enum reason r);
 
 #endif
