@@ -4,6 +4,8 @@
 #include "gateway/base/list.h"
 #include "gateway/base/span.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct message;
@@ -33,6 +35,14 @@ void topictree_match(struct topictree *t, struct span topic,
 /* The list head of the leaves at exactly this filter, or NULL. */
 struct list *topictree_leaves(struct topictree *t, struct span filter);
 
+/* The filter of a node as text, at the end of `buf` (TOPICTREE_TEXT_MAX bytes). */
+#define TOPICTREE_TEXT_MAX 8192
+struct span topictree_text(const struct topicnode *n, uint8_t *buf);
+/* Calls `each` for the list of leaves of every filter that has any. `each` must not change the
+ * tree. */
+void topictree_each_filter(
+	struct topictree *t, void (*each)(struct list *leaves, void *), void *arg);
+
 /* Retained messages. The tree holds a reference. `m` NULL clears. 0, or -ENOMEM. */
 int topictree_retain(struct topictree *t, struct span topic, struct message *m);
 struct message *topictree_retained(
@@ -42,8 +52,17 @@ struct message *topictree_retained(
 void topictree_retained_match(
 	struct topictree *t, struct span filter, void (*each)(struct message *, void *), void *arg);
 
+/* Goes on with a look at all retained messages, at most `steps` table slots from *cursor on, and
+ * clears those that are `stale`. True when the end was reached; *cursor is 0 then. Messages that
+ * move in the table meanwhile may be missed until the next round. */
+bool topictree_sweep(struct topictree *t, size_t *cursor, size_t steps,
+	bool (*stale)(const struct message *, void *), void *arg);
+
 struct topictree_stats {
-	size_t nodes, levels, leaves, retained, retained_bytes, memory_bytes;
+	size_t nodes, levels; /* of the trie; distinct level strings */
+	size_t leaves, retained;
+	size_t retained_bytes; /* of the messages */
+	size_t memory_bytes;   /* of the trie, without leaves and messages */
 };
 void topictree_stats(const struct topictree *t, struct topictree_stats *s);
 
