@@ -7,10 +7,9 @@
 #include <stdint.h>
 
 /* One-shot timers embedded in the struct they belong to; found again with container_of(). Arming
- * and disarming cost O(1) whatever the number of timers (a hierarchical wheel); a timer fires in the first
- * timers_run() whose clock_ms() has reached its due time, never before.
- * Loop thread only. Zeroed memory is a valid disarmed timer as far as timer_disarm() and
- * timer_armed() go. */
+ * and disarming cost O(1) whatever the number of timers (a hierarchical wheel); a timer fires in
+ * the first timers_run() whose clock_ms() has reached its due time, never before. Loop thread only.
+ * Zeroed memory is a valid disarmed timer as far as timer_disarm() and timer_armed() go. */
 struct timer {
 	struct list node;
 	int64_t due_ms;
