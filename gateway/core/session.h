@@ -45,6 +45,7 @@ struct delivery {
 	uint8_t state : 2;
 	bool dup : 1;
 	bool retain : 1;
+	bool due : 1; /* the queue's: in flight, but still to be sent (again) on the present link */
 };
 
 /* The way to a client while it is connected; embedded in sn_peer and mq_conn. `deliver` and
@@ -87,10 +88,13 @@ struct session {
 	struct session_extra *extra; /* owned; NULL */
 	struct outqueue *out;        /* owned: queue and in-flight window */
 	struct inbound *in;   /* owned: open QoS 1/2 exchanges of the client's own publishes */
-	struct message *will; /* counted; NULL: none */
+	struct message *will; /* counted; NULL: none. Kept after it was published or the client
+				 left: MQTT-SN 1.2, 6.3 lets a resumed session go on with it */
 	uint32_t will_delay_s;
-	uint32_t expiry_s;    /* after a detach; 0: ends with the link; UINT32_MAX: never */
-	int64_t keepalive_ms; /* silence after which the client is lost; 0: never */
+	int64_t will_life_ms;    /* its message expiry, counted from publication; 0: none */
+	struct timer will_timer; /* armed while the will of a lost client waits for its delay */
+	uint32_t expiry_s;       /* after a detach; 0: ends with the link; UINT32_MAX: never */
+	int64_t keepalive_ms;    /* silence after which the client is lost; 0: never */
 	int64_t heard_ms;
 	struct timer expiry;    /* armed while detached */
 	struct timer keepalive; /* armed while attached; lazy */
@@ -112,7 +116,7 @@ struct session_connect {
 	uint32_t expiry_s;
 	int64_t keepalive_ms;
 	uint16_t window; /* QoS 1/2 messages in flight to the client: 1 for MQTT-SN; 0: the
-			    configured default */
+			    configured default, which is also the upper limit */
 	bool datagram;
 	bool keep_will;       /* leave the will of a resumed session as it is; `will` is ignored */
 	struct message *will; /* a reference is taken; NULL: none */
@@ -165,14 +169,16 @@ bool session_received(struct session *s, uint16_t packet_id); /* PUBREC: link_op
 bool session_completed(struct session *s, uint16_t packet_id); /* PUBCOMP */
 /* The client refused this one for good (reason >= 0x80): dropped and counted. */
 bool session_refused(struct session *s, uint16_t packet_id);
-/* The delivery goes back to QUEUED at the head with its packet id and DUP: it will be delivered
- * again by session_pump() (a device that forgot a topic id, went back to sleep, was congested). */
+/* The delivery goes back to QUEUED, ahead of the queue and in its old order, with its packet id and
+ * DUP: it will be delivered again by session_pump() (a device that forgot a topic id, went back to
+ * sleep, was congested); after PUBREC only its PUBREL. A late acknowledgement is still good. */
 bool session_requeue(struct session *s, uint16_t packet_id);
 /* Sends what can be sent. */
 void session_pump(struct session *s);
 /* Nothing queued and nothing in flight. */
 bool session_idle(const struct session *s);
-struct delivery *session_in_flight(struct session *s, uint16_t packet_id); /* NULL: not in flight */
+/* Has a packet id and is not acknowledged (requeued ones too); NULL: none. */
+struct delivery *session_in_flight(struct session *s, uint16_t packet_id);
 size_t session_queued(const struct session *s);      /* messages, in flight included */
 void session_drop(struct session *s, enum drop why); /* counts one */
 
