@@ -1,0 +1,73 @@
+#ifndef TIDEGATE_CORE_OUTQUEUE_H
+#define TIDEGATE_CORE_OUTQUEUE_H
+
+#include "gateway/core/idmap.h"
+#include "gateway/core/session.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What waits for one client and what is on its way to it.
+ *
+ *   offer -> queue (QUEUED, no packet id) -> in flight (SENT, RELEASED) -> acknowledged
+ *
+ * Strictly first in, first out: a new message never passes a non-empty queue, at QoS 0 neither.
+ * What is in flight keeps its place and packet id until it is acknowledged; entries that must go
+ * out (again) on the present link are `due` and precede the queue. What was sent on this link and
+ * is not acknowledged never exceeds the window, also after the window shrank (MQTT 5.0, 4.9). */
+struct outqueue {
+	struct session *session;          /* borrowed */
+	const struct sessions_conf *conf; /* borrowed; the limits, read anew each time */
+	struct list queue;                /* of delivery.node */
+	struct list in_flight;            /* of delivery.node, in the order of first sending */
+	struct list *resume;              /* nothing before this entry of in_flight is due */
+	struct idmap by_id;               /* all in flight */
+	size_t bytes;                     /* message_size() of all held */
+	uint32_t n_queued, n_in_flight, n_due;
+	uint16_t window;
+	uint16_t last_id;
+	bool pumping; /* inside a call of the link */
+};
+
+/* NULL: no memory. */
+struct outqueue *outqueue_new(struct session *s, const struct sessions_conf *conf);
+/* Everything left is dropped and counted; the memory stays until outqueue_free(). */
+void outqueue_end(struct outqueue *q);
+void outqueue_free(struct outqueue *q); /* NULL is fine */
+
+/* 0: the configured default, which is also the upper limit. */
+void outqueue_set_window(struct outqueue *q, uint16_t window);
+
+/* For subscriber_ops.offer: keeps or sends the message. R_SUCCESS, or why not, counted:
+ * R_NO_MATCHING_SUBSCRIBERS (QoS 0 for a client that is away, or stale), R_TOO_LARGE or
+ * R_NOT_AUTHORIZED (the link cannot or may not have it), R_QUOTA (full, no memory). */
+enum reason outqueue_offer(struct outqueue *q, struct message *m, const struct offer *o);
+/* Attached and less than half full. */
+bool outqueue_room(const struct outqueue *q);
+
+/* The session has a new link: all that is in flight is due again. Sends nothing yet. */
+void outqueue_attached(struct outqueue *q);
+/* The link has gone: QoS 0 messages that waited for it are dropped. */
+void outqueue_detached(struct outqueue *q);
+/* Sends what can be sent. Nothing while detached, or from inside a call of the link. */
+void outqueue_pump(struct outqueue *q);
+
+/* See session_acked() and the like. */
+bool outqueue_acked(struct outqueue *q, uint16_t packet_id);
+bool outqueue_received(struct outqueue *q, uint16_t packet_id);
+bool outqueue_completed(struct outqueue *q, uint16_t packet_id);
+bool outqueue_refused(struct outqueue *q, uint16_t packet_id);
+bool outqueue_requeue(struct outqueue *q, uint16_t packet_id);
+
+static inline struct delivery *outqueue_in_flight(const struct outqueue *q, uint16_t packet_id)
+{
+	return idmap_get(&q->by_id, packet_id);
+}
+
+static inline size_t outqueue_length(const struct outqueue *q)
+{
+	return (size_t)q->n_queued + q->n_in_flight;
+}
+
+#endif
