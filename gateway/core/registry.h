@@ -1,0 +1,16 @@
+#ifndef TIDEGATE_CORE_REGISTRY_H
+#define TIDEGATE_CORE_REGISTRY_H
+
+#include "gateway/core/session.h"
+
+/* What session.c needs of sessions.c and nobody else does. */
+
+/* Borrowed; changes its content with sessions_set_conf(). */
+const struct sessions_conf *sessions_conf(const struct sessions *all);
+bool sessions_full(const struct sessions *all);
+void sessions_add(struct sessions *all, struct session *s);
+void sessions_remove(struct sessions *all, struct session *s);
+/* A session got (1) or lost (-1) its link. */
+void sessions_attached(struct sessions *all, int change);
+
+#endif

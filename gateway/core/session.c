@@ -1,0 +1,383 @@
+#include "gateway/core/session.h"
+
+#include "gateway/base/count.h"
+#include "gateway/base/log.h"
+#include "gateway/core/inbound.h"
+#include "gateway/core/outqueue.h"
+#include "gateway/core/registry.h"
+#include "gateway/core/will.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A session that has ended keeps its memory until the turn is over; `all` is NULL from then on. */
+
+static struct count drops[DROP_REASONS] = {
+	[DROP_QUEUE_FULL] = COUNT("drop.queue_full"),
+	[DROP_EXPIRED] = COUNT("drop.expired"),
+	[DROP_TOO_LARGE] = COUNT("drop.too_large"),
+	[DROP_OFFLINE] = COUNT("drop.offline"),
+	[DROP_REFUSED] = COUNT("drop.refused"),
+	[DROP_NO_MEMORY] = COUNT("drop.no_memory"),
+	[DROP_SESSION_END] = COUNT("drop.session_end"),
+};
+
+const char *drop_name(enum drop d)
+{
+	return drops[d].name + strlen("drop.");
+}
+
+uint64_t drops_total(enum drop d)
+{
+	return drops[d].n;
+}
+
+void session_drop(struct session *s, enum drop why)
+{
+	s->dropped[why]++;
+	count_one(&drops[why]);
+	if (why != DROP_QUEUE_FULL && why != DROP_NO_MEMORY)
+		return;
+	static struct log_limit limit = LOG_LIMIT(10, 10000);
+	log_limited(&limit, LOG_LEVEL_INFO, "%s %s: message dropped, %s", s->who.client_id,
+		protocol_name(s->who.protocol),
+		why == DROP_QUEUE_FULL ? "queue full" : "no memory");
+}
+
+static enum reason on_offer(
+	struct subscriber *sub, struct message *m, struct offer *o, struct receipt *receipt)
+{
+	(void)receipt; /* queues live in memory: nothing to wait for */
+	return outqueue_offer(container_of(sub, struct session, sub)->out, m, o);
+}
+
+static bool on_room(struct subscriber *sub)
+{
+	return outqueue_room(container_of(sub, struct session, sub)->out);
+}
+
+static const struct subscriber_ops subscriber_ops = { .offer = on_offer, .room = on_room };
+
+/* The link lets go of the session and the other way round; nobody is told. */
+static struct link *unlink_link(struct session *s, struct sessions *all)
+{
+	struct link *link = s->link;
+	if (!link)
+		return NULL;
+	link->session = NULL;
+	s->link = NULL;
+	timer_disarm(&s->keepalive);
+	sessions_attached(all, -1);
+	return link;
+}
+
+static void arm_expiry(struct session *s)
+{
+	uint32_t most = sessions_conf(s->all)->max_expiry_s;
+	uint32_t expiry_s = most ? MIN(s->expiry_s, most) : s->expiry_s;
+	if (expiry_s != UINT32_MAX)
+		timer_arm(&s->expiry, (int64_t)expiry_s * 1000);
+}
+
+static void detach(struct session *s, enum detach how)
+{
+	unlink_link(s, s->all);
+	outqueue_detached(s->out);
+	if (how == DETACH_LOST)
+		will_lost(s, sessions_router(s->all));
+	if (s->expiry_s)
+		arm_expiry(s);
+	else
+		session_end(s, R_SUCCESS, false);
+}
+
+void session_detach(struct link *l, enum detach how)
+{
+	if (l->session)
+		detach(l->session, how);
+}
+
+/* Lazy: packets only note when they came, and the timer looks when it fires. */
+static void on_keepalive(struct timer *t)
+{
+	struct session *s = container_of(t, struct session, keepalive);
+	int64_t silence_ms = clock_ms() - s->heard_ms;
+	if (silence_ms < s->keepalive_ms) {
+		timer_arm(t, s->keepalive_ms - silence_ms);
+		return;
+	}
+	struct link *link = s->link;
+	detach(s, DETACH_LOST);
+	link->ops->closed(link, R_KEEP_ALIVE);
+}
+
+static void on_expiry(struct timer *t)
+{
+	session_end(container_of(t, struct session, expiry), R_SUCCESS, false);
+}
+
+static void session_free(struct session *s)
+{
+	outqueue_free(s->out);
+	inbound_free(s->in);
+	message_unref(s->will);
+	session_set_extra(s, NULL);
+	free((char *)s->who.username);
+	free((char *)s->who.client_id);
+	free(s);
+}
+
+static void on_reap(struct reap *r)
+{
+	session_free(container_of(r, struct session, reap));
+}
+
+void session_end(struct session *s, enum reason reason, bool publish_will)
+{
+	struct sessions *all = s->all;
+	if (!all)
+		return;
+	bool will_due = will_waiting(s) || (publish_will && s->link);
+	struct link *link = unlink_link(s, all);
+	s->all = NULL;
+	sessions_remove(all, s);
+	timer_disarm(&s->expiry);
+	will_cancel(s);
+	router_leave(sessions_router(all), &s->sub);
+	inbound_end(s->in);
+	outqueue_end(s->out);
+	reap_later(&s->reap, on_reap);
+	if (will_due)
+		will_publish(s, sessions_router(all));
+	if (link)
+		link->ops->closed(link, reason);
+}
+
+static bool set_username(struct session *s, const char *username)
+{
+	char *copy = username ? strdup(username) : NULL;
+	if (username && !copy)
+		return false;
+	free((char *)s->who.username);
+	s->who.username = copy;
+	return true;
+}
+
+static struct session *session_new(struct sessions *all, const struct session_connect *c)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->who.protocol = c->protocol;
+	s->who.client_id = strdup(c->client_id);
+	s->out = outqueue_new(s, sessions_conf(all));
+	if (!s->who.client_id || !s->out) {
+		session_free(s);
+		return NULL;
+	}
+	s->all = all;
+	s->who.origin = identity_new_origin();
+	subscriber_init(&s->sub, &subscriber_ops, &s->who);
+	s->sub.max_subscriptions = sessions_conf(all)->max_subscriptions;
+	timer_init(&s->expiry, on_expiry);
+	timer_init(&s->keepalive, on_keepalive);
+	will_init(s);
+	sessions_add(all, s);
+	return s;
+}
+
+static enum reason ask_policy(
+	struct sessions *all, const struct session_connect *c, const struct session *present)
+{
+	struct identity who = {
+		.client_id = c->client_id,
+		.username = c->username,
+		.protocol = c->protocol,
+		.peer = c->peer,
+		.origin = present ? present->who.origin : 0,
+	};
+	struct policy *policy = router_policy(sessions_router(all));
+	return policy->connect(policy, &who, c->password);
+}
+
+/* A clean start ends what was there. A will with a delay is due then, since the session ends before
+ * the delay is over (MQTT 5.0, 3.1.3.2.2); one without is not: its client is back already. */
+static void end_present(struct session *s, const struct link *by)
+{
+	bool delayed = s->will && s->will_delay_s;
+	if (s->link != by) {
+		session_end(s, R_TAKEN_OVER, delayed);
+		return;
+	}
+	unlink_link(s, s->all); /* the link that asks is not told that it lost the session */
+	session_end(s, R_TAKEN_OVER, false);
+}
+
+static void take_over(struct session *s, const struct link *by)
+{
+	bool other = s->link != by;
+	struct link *old = unlink_link(s, s->all);
+	if (old && other)
+		old->ops->closed(old, R_TAKEN_OVER);
+}
+
+static void attach(struct session *s, const struct session_connect *c)
+{
+	s->who.peer = c->peer;
+	s->expiry_s = c->expiry_s;
+	s->datagram = c->datagram;
+	s->link = c->link;
+	c->link->session = s;
+	sessions_attached(s->all, 1);
+	timer_disarm(&s->expiry);
+	will_cancel(s);
+	outqueue_set_window(s->out, c->window);
+	outqueue_attached(s->out);
+	inbound_attached(s->in);
+	session_set_keepalive(s, c->keepalive_ms);
+}
+
+/* A link that speaks for another client now leaves its old session in peace. */
+static void free_link(const struct session_connect *c, const struct session *present)
+{
+	if (c->link->session && c->link->session != present)
+		session_detach(c->link, DETACH_CLEAN);
+}
+
+enum reason session_connect(
+	struct sessions *all, const struct session_connect *c, struct session **out, bool *present)
+{
+	struct session *s = sessions_find(all, c->protocol, c->client_id);
+	enum reason reason = ask_policy(all, c, s);
+	if (reason_failed(reason))
+		return reason;
+	free_link(c, s);
+	if (s && c->clean_start) {
+		end_present(s, c->link);
+		s = NULL;
+	}
+	*present = s != NULL;
+	if (!s && (sessions_full(all) || !(s = session_new(all, c))))
+		return R_QUOTA;
+	if (!set_username(s, c->username)) {
+		if (!*present)
+			session_end(s, R_QUOTA, false);
+		return R_QUOTA;
+	}
+	take_over(s, c->link);
+	attach(s, c);
+	if (!c->keep_will)
+		session_set_will(s, c->will, c->will_delay_s);
+	*out = s;
+	return R_SUCCESS;
+}
+
+void session_set_keepalive(struct session *s, int64_t keepalive_ms)
+{
+	s->keepalive_ms = keepalive_ms;
+	s->heard_ms = clock_ms();
+	if (s->link && keepalive_ms > 0)
+		timer_arm(&s->keepalive, keepalive_ms);
+	else
+		timer_disarm(&s->keepalive);
+}
+
+void session_set_will(struct session *s, struct message *will, uint32_t delay_s)
+{
+	will_set(s, will, delay_s);
+}
+
+void session_set_extra(struct session *s, struct session_extra *extra)
+{
+	if (s->extra && s->extra != extra)
+		s->extra->free(s->extra);
+	s->extra = extra;
+}
+
+void session_set_window(struct session *s, uint16_t window)
+{
+	outqueue_set_window(s->out, window);
+}
+
+enum reason session_subscribe(struct session *s, struct span filter, const struct sub_opts *opts)
+{
+	if (!s->all)
+		return R_TAKEN_OVER;
+	return router_subscribe(sessions_router(s->all), &s->sub, filter, opts);
+}
+
+enum reason session_unsubscribe(struct session *s, struct span filter)
+{
+	if (!s->all)
+		return R_TAKEN_OVER;
+	return router_unsubscribe(sessions_router(s->all), &s->sub, filter);
+}
+
+static enum reason publish_qos0(struct session *s, struct message *m)
+{
+	enum reason reason = router_publish(sessions_router(s->all), &s->who, m, NULL);
+	return reason_failed(reason) ? reason : R_SUCCESS;
+}
+
+enum reason session_publish(
+	struct session *s, struct message *m, uint16_t packet_id, uint32_t cookie)
+{
+	if (!s->all)
+		return R_TAKEN_OVER;
+	s->received++;
+	if (!m->qos)
+		return publish_qos0(s, m);
+	if (!s->in)
+		s->in = inbound_new(s, sessions_conf(s->all));
+	return s->in ? inbound_publish(s->in, m, packet_id, cookie) : R_QUOTA;
+}
+
+bool session_released(struct session *s, uint16_t packet_id)
+{
+	return s->in && inbound_released(s->in, packet_id);
+}
+
+bool session_acked(struct session *s, uint16_t packet_id)
+{
+	return outqueue_acked(s->out, packet_id);
+}
+
+bool session_received(struct session *s, uint16_t packet_id)
+{
+	return outqueue_received(s->out, packet_id);
+}
+
+bool session_completed(struct session *s, uint16_t packet_id)
+{
+	return outqueue_completed(s->out, packet_id);
+}
+
+bool session_refused(struct session *s, uint16_t packet_id)
+{
+	return outqueue_refused(s->out, packet_id);
+}
+
+bool session_requeue(struct session *s, uint16_t packet_id)
+{
+	return outqueue_requeue(s->out, packet_id);
+}
+
+void session_pump(struct session *s)
+{
+	outqueue_pump(s->out);
+}
+
+bool session_idle(const struct session *s)
+{
+	return outqueue_length(s->out) == 0;
+}
+
+struct delivery *session_in_flight(struct session *s, uint16_t packet_id)
+{
+	return outqueue_in_flight(s->out, packet_id);
+}
+
+size_t session_queued(const struct session *s)
+{
+	return outqueue_length(s->out);
+}

@@ -1,0 +1,78 @@
+#include "gateway/core/will.h"
+
+#include "gateway/base/count.h"
+#include "gateway/base/log.h"
+
+static struct count published = COUNT("will.published");
+static struct count refused = COUNT("will.refused");
+
+static void on_delay_over(struct timer *t)
+{
+	struct session *s = container_of(t, struct session, will_timer);
+	will_publish(s, sessions_router(s->all));
+}
+
+void will_init(struct session *s)
+{
+	timer_init(&s->will_timer, on_delay_over);
+}
+
+void will_set(struct session *s, struct message *m, uint32_t delay_s)
+{
+	if (m)
+		message_ref(m);
+	message_unref(s->will);
+	s->will = m;
+	s->will_delay_s = m ? delay_s : 0;
+	s->will_life_ms = m && m->expires_ms ? MAX(m->expires_ms - clock_ms(), 1) : 0;
+}
+
+void will_lost(struct session *s, struct router *r)
+{
+	if (!s->will)
+		return;
+	if (s->will_delay_s)
+		timer_arm(&s->will_timer, (int64_t)s->will_delay_s * 1000);
+	else
+		will_publish(s, r);
+}
+
+void will_cancel(struct session *s)
+{
+	timer_disarm(&s->will_timer);
+}
+
+/* A copy that arrives now: its place in the order, its time and its expiry are those of the
+ * publication, not those of the CONNECT that brought it. */
+static struct message *arriving(const struct session *s)
+{
+	const struct message *will = s->will;
+	return message_new(&(struct message_init){
+		.topic = message_topic(will),
+		.payload = message_payload(will),
+		.props = message_props(will),
+		.qos = will->qos,
+		.retain = will->retain,
+		.origin = s->who.origin,
+		.expires_ms = s->will_life_ms ? clock_ms() + s->will_life_ms : 0,
+	});
+}
+
+void will_publish(struct session *s, struct router *r)
+{
+	if (!s->will)
+		return;
+	struct message *m = arriving(s);
+	if (!m) /* no memory for a copy is no reason to keep quiet about a lost client */
+		m = message_ref(s->will);
+	enum reason reason = router_publish(r, &s->who, m, NULL);
+	message_unref(m);
+	if (!reason_failed(reason)) {
+		count_one(&published);
+		return;
+	}
+	static struct log_limit limit = LOG_LIMIT(10, 10000);
+	count_one(&refused);
+	log_limited(&limit, LOG_LEVEL_INFO, "%s %s: will refused, %s", s->who.client_id,
+		protocol_name(s->who.protocol), reason_name(reason));
+}

@@ -1,0 +1,23 @@
+#ifndef TIDEGATE_CORE_WILL_H
+#define TIDEGATE_CORE_WILL_H
+
+#include "gateway/core/session.h"
+
+/* The last will of a session: what is published when its client is lost (MQTT 5.0, 3.1.2.5 and
+ * 3.1.3.2.2). The fields are in struct session. */
+void will_init(struct session *s);
+/* Takes a reference; NULL: none. */
+void will_set(struct session *s, struct message *m, uint32_t delay_s);
+/* The client is lost: publishes now, or when the delay is over. */
+void will_lost(struct session *s, struct router *r);
+/* The delay has begun and is not over. */
+static inline bool will_waiting(const struct session *s)
+{
+	return timer_armed(&s->will_timer);
+}
+/* The client is back, or the session is over: a waiting will does not fire any more. */
+void will_cancel(struct session *s);
+/* Publishes the will as the client's own message; nothing without a will. Keeps it. */
+void will_publish(struct session *s, struct router *r);
+
+#endif
