@@ -1,0 +1,193 @@
+#include "gateway/store/journal_commit.h"
+
+#include "gateway/base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Not posix_fallocate(): where the file system knows no preallocation that writes every block. */
+static int reserve(int fd, off_t size)
+{
+	if (fallocate(fd, 0, 0, size) == 0)
+		return 0;
+	return errno == EOPNOTSUPP || errno == ENOSYS ? ftruncate(fd, size) : -1;
+}
+
+struct journal_io journal_io = {
+	.write_at = pwrite,
+	.sync = fdatasync,
+	.reserve = reserve,
+	.unlink_at = unlinkat,
+};
+
+static void *thread_main(void *arg)
+{
+	struct commit *c = arg;
+	struct list letters;
+
+	while (workqueue_take(&c->queue, &letters, -1)) {
+		while (!list_empty(&letters)) {
+			struct job *job = list_first(&letters, struct job, mail.node);
+			list_remove(&job->mail.node);
+			job->err = job->run(c, job);
+			mailbox_post(c->mailbox, &job->mail);
+		}
+	}
+	return NULL;
+}
+
+static void receive(struct mail *m, void *arg)
+{
+	struct job *job = container_of(m, struct job, mail);
+
+	job->done(arg, job);
+}
+
+int commit_start(struct commit *c, struct event_base *base, int dir_fd, void *arg)
+{
+	*c = (struct commit){ .dir_fd = dir_fd, .fd = -1 };
+	c->mailbox = mailbox_new(base, receive, arg);
+	if (!c->mailbox)
+		return -ENOMEM;
+	workqueue_init(&c->queue);
+	int err = thread_start(&c->thread, "tg-journal", thread_main, c);
+	if (err < 0) {
+		workqueue_destroy(&c->queue);
+		mailbox_free(c->mailbox);
+	}
+	return err;
+}
+
+void commit_post(struct commit *c, struct job *job)
+{
+	workqueue_post(&c->queue, &job->mail);
+}
+
+int commit_stop(struct commit *c, int wait_ms)
+{
+	struct timespec until;
+
+	workqueue_stop(&c->queue);
+	clock_gettime(CLOCK_REALTIME, &until);
+	int64_t ns = until.tv_nsec + (int64_t)wait_ms * 1000000;
+	until.tv_sec += (time_t)(ns / 1000000000);
+	until.tv_nsec = (long)(ns % 1000000000);
+	if (pthread_timedjoin_np(c->thread, NULL, &until) != 0) {
+		pthread_detach(c->thread);
+		return -ETIMEDOUT;
+	}
+	mailbox_free(c->mailbox);
+	workqueue_destroy(&c->queue);
+	if (c->fd >= 0)
+		close(c->fd);
+	return 0;
+}
+
+static int sync_retrying(int (*call)(int), int fd)
+{
+	int r;
+
+	do
+		r = call(fd);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}
+
+static int sync_file(struct commit *c)
+{
+	int err = c->fd >= 0 && c->dirty ? sync_retrying(journal_io.sync, c->fd) : 0;
+
+	if (err == 0)
+		c->dirty = false;
+	return err;
+}
+
+static int sync_dir(struct commit *c)
+{
+	int err = c->dir_dirty ? sync_retrying(fsync, c->dir_fd) : 0;
+
+	if (err == 0)
+		c->dir_dirty = false;
+	return err;
+}
+
+static void close_file(struct commit *c)
+{
+	if (c->fd >= 0)
+		close(c->fd);
+	c->fd = -1;
+	c->dirty = false;
+}
+
+static int create_file(struct commit *c, const struct chunk *k)
+{
+	char name[SEGMENT_NAME_MAX];
+
+	segment_name(k->id, name);
+	c->fd = openat(c->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (c->fd < 0)
+		return -errno;
+	c->number = k->id.number;
+	c->dir_dirty = true;
+	return journal_io.reserve(c->fd, k->file_size) < 0 ? -errno : 0;
+}
+
+/* Turns to the file of a chunk. The one before is full and gets its last sync. */
+static int select_file(struct commit *c, const struct chunk *k)
+{
+	if (!k->create)
+		return c->fd >= 0 && c->number == k->id.number ? 0 : -EIO;
+
+	int err = sync_file(c);
+	close_file(c);
+	return err < 0 ? err : create_file(c, k);
+}
+
+static int write_chunk(struct commit *c, const struct chunk *k)
+{
+	int err = select_file(c, k);
+
+	for (uint32_t done = 0; err == 0 && done < k->len;) {
+		ssize_t n = journal_io.write_at(
+			c->fd, k->bytes + done, k->len - done, (off_t)k->offset + done);
+		if (n > 0)
+			done += (uint32_t)n;
+		else if (n == 0 || errno != EINTR)
+			err = n == 0 ? -EIO : -errno;
+		c->dirty = true;
+	}
+	return err;
+}
+
+int commit_write(struct commit *c, struct list *chunks, bool sync)
+{
+	struct list *pos;
+	int err = 0;
+
+	list_for_each(pos, chunks) {
+		err = write_chunk(c, list_entry(pos, struct chunk, node));
+		if (err < 0)
+			break;
+	}
+	if (err == 0 && sync)
+		err = sync_file(c);
+	if (err == 0 && sync)
+		err = sync_dir(c);
+	/* Without a descriptor nothing more goes into this segment, whoever asks. */
+	if (err < 0)
+		close_file(c);
+	return err;
+}
+
+int commit_unlink(struct commit *c, struct segment_id id)
+{
+	char name[SEGMENT_NAME_MAX];
+
+	if (journal_io.unlink_at(c->dir_fd, segment_name(id, name), 0) < 0 && errno != ENOENT)
+		return -errno;
+	/* Or the file might be back after a power cut when the forget records for it are not. */
+	c->dir_dirty = true;
+	return sync_dir(c);
+}
