@@ -47,7 +47,7 @@ static inline uint8_t rd_u8(struct reader *r)
 static inline uint16_t rd_u16(struct reader *r)
 {
 	struct span s = rd_span(r, 2);
-	return s.len ? (uint16_t)(s.p[0] << 8 | s.p[1]) : 0;
+	return (uint16_t)(s.len ? s.p[0] << 8 | s.p[1] : 0);
 }
 
 static inline uint32_t rd_u32(struct reader *r)
@@ -158,7 +158,7 @@ static inline void wr_varint(struct writer *w, uint32_t v)
 	do {
 		uint8_t b = v & 0x7f;
 		v >>= 7;
-		wr_u8(w, v ? b | 0x80 : b);
+		wr_u8(w, (uint8_t)(v ? b | 0x80 : b));
 	} while (v);
 }
 

@@ -1,0 +1,61 @@
+#include "gateway/base/clock.h"
+
+#include <time.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static int64_t wall_now_ms(void)
+{
+	return (int64_t)time(NULL) * 1000;
+}
+
+/* Runs first: nobody has called clock_tick() yet. */
+static void it_runs_before_the_first_tick(void **state)
+{
+	(void)state;
+	assert_true(clock_ms() > 0);
+	assert_true(clock_wall_ms() > wall_now_ms() - 5000);
+	assert_true(clock_wall_ms() < wall_now_ms() + 5000);
+}
+
+static void it_stands_still_within_a_turn(void **state)
+{
+	struct timespec pause = { 0, 3000000 };
+	(void)state;
+	clock_tick();
+	int64_t before_ms = clock_ms();
+	nanosleep(&pause, NULL);
+	assert_int_equal(clock_ms(), before_ms);
+	clock_tick();
+	assert_true(clock_ms() >= before_ms + 3);
+}
+
+static void frozen_it_moves_by_hand_only(void **state)
+{
+	(void)state;
+	clock_freeze(1000, 5000);
+	clock_tick();
+	assert_int_equal(clock_ms(), 1000);
+	assert_int_equal(clock_wall_ms(), 5000);
+	clock_advance(250);
+	clock_tick();
+	assert_int_equal(clock_ms(), 1250);
+	assert_int_equal(clock_wall_ms(), 5250);
+	clock_freeze(0, 0);
+	assert_true(clock_ms() != 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(it_runs_before_the_first_tick),
+		cmocka_unit_test(it_stands_still_within_a_turn),
+		cmocka_unit_test(frozen_it_moves_by_hand_only),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
