@@ -57,8 +57,8 @@ struct conf_section {
 	size_t size;      /* of the section's struct */
 	const struct conf_row *rows;
 	size_t n_rows;
-	bool optional; /* when the section is absent conf_section() is NULL; else defaults fill it
-			*/
+	bool optional;  /* absent: conf_section() is NULL; else defaults fill it */
+	bool in_sample; /* optional, but the sample file has it */
 	/* Checks across keys, after all sections are filled. Returns 0, or -EINVAL after
 	 * conf_fail(). */
 	int (*check)(const struct conf *conf, void *section, struct conf_error *err);

@@ -230,7 +230,7 @@ void conf_sample(const struct conf_section *const *sections, FILE *out)
 		fputc('\n', out);
 		put_comment(s->help, out);
 		/* The header alone would bring an optional section to life. */
-		fprintf(out, "%s[%s]\n\n", s->optional ? ";" : "", s->name);
+		fprintf(out, "%s[%s]\n\n", s->optional && !s->in_sample ? ";" : "", s->name);
 		for (size_t k = 0; k < s->n_rows; k++)
 			sample_row(&s->rows[k], out);
 	}

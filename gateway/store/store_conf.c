@@ -13,8 +13,8 @@ static const struct conf_row rows[] = {
 		.offset = offsetof(struct store_conf, dir),
 		.max = 4000,
 		.check = check_dir,
-		.sample = "/var/lib/tidegate",
-		.help = "Directory of the journal; without it nothing survives a restart." },
+		.def = "/var/lib/tidegate",
+		.help = "Directory of the journal." },
 	{ .key = "max_bytes",
 		.type = CONF_SIZE,
 		.offset = offsetof(struct store_conf, max_bytes),
@@ -34,10 +34,12 @@ static const struct conf_row rows[] = {
 
 const struct conf_section store_conf_section = {
 	.name = "store",
-	.help = "The journal: messages that wait for the upstream, sessions and retained messages "
-		"on "
-		"stable storage.",
+	.help = "The journal: what waits for the upstream lies here on stable storage. Without "
+		"this section it "
+		"is kept in memory only and does not survive a restart.",
 	.size = sizeof(struct store_conf),
 	.rows = rows,
 	.n_rows = ARRAY_SIZE(rows),
+	.optional = true,
+	.in_sample = true,
 };
