@@ -1,0 +1,411 @@
+#include "adapters/mqtt/mq_codec.h"
+
+#include "gateway/base/util.h"
+#include "gateway/core/topic.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	CONNECT_RESERVED = 0x01,
+	CONNECT_CLEAN = 0x02,
+	CONNECT_WILL = 0x04,
+	CONNECT_WILL_QOS_SHIFT = 3,
+	CONNECT_WILL_RETAIN = 0x20,
+	CONNECT_PASSWORD = 0x40,
+	CONNECT_USERNAME = 0x80,
+};
+
+enum { FLAG_RETAIN = 0x01, FLAG_QOS_SHIFT = 1, FLAG_QOS = 0x03, FLAG_DUP = 0x08 };
+
+/* A row of the packet table: how one type is read and written. */
+struct packet_type {
+	const char *name;
+	uint8_t from;  /* enum mq_side: who may send it */
+	uint8_t flags; /* table 2.2; PUBLISH has its own */
+	enum reason (*decode)(struct reader *, const struct mq_header *, struct mq_packet *);
+	void (*encode)(struct writer *, const struct mq_packet *);
+};
+
+int mq_header_read(struct span in, struct mq_header *h)
+{
+	if (in.len < 2)
+		return -EAGAIN;
+
+	struct reader r = reader_of(span_of(in.p + 1, MIN(in.len, MQ_HEADER_MAX) - 1));
+	h->type = in.p[0] >> 4;
+	h->flags = in.p[0] & 0x0f;
+	h->body = rd_varint(&r);
+	if (r.bad)
+		/* All octets so far ask for another one: a fifth is not allowed (2.2.3). */
+		return r.left == 0 && in.len < MQ_HEADER_MAX && (in.p[in.len - 1] & 0x80)
+			       ? -EAGAIN
+			       : -EBADMSG;
+	h->size = (uint8_t)(r.p - in.p);
+	return 0;
+}
+
+/* A string of 1.5.3: well-formed UTF-8, or the packet is malformed. */
+static struct span rd_string(struct reader *r)
+{
+	struct span s = rd_span16(r);
+	if (!r->bad && !utf8_valid(s))
+		r->bad = true;
+	return s;
+}
+
+/* 2.3.1: never zero. */
+static uint16_t rd_packet_id(struct reader *r)
+{
+	uint16_t id = rd_u16(r);
+	if (id == 0)
+		r->bad = true;
+	return id;
+}
+
+static enum reason verdict(const struct reader *r)
+{
+	return r->bad || r->left ? R_MALFORMED : R_SUCCESS;
+}
+
+/* 4.7.3: at least one character; 3.3.2.1: no wildcard in a name. */
+static bool topic_well_formed(struct span t)
+{
+	return t.len > 0 && !topic_has_wildcard(t);
+}
+
+/* 4.7.1: '+' and '#' are whole levels, '#' the last. What is merely too long or too deep for this
+ * gateway is well-formed and left to topic_valid_filter(). */
+static bool filter_well_formed(struct span f)
+{
+	for (size_t i = 0; i < f.len; i++) {
+		if (f.p[i] != '+' && f.p[i] != '#')
+			continue;
+		bool starts = i == 0 || f.p[i - 1] == '/';
+		bool ends = i + 1 == f.len || (f.p[i] == '+' && f.p[i + 1] == '/');
+		if (!starts || !ends)
+			return false;
+	}
+	return f.len > 0;
+}
+
+/* 3.1.2.3-3.1.2.9: what the flags promise must fit together. */
+static bool connect_flags_valid(uint8_t level, uint8_t flags)
+{
+	uint8_t will_qos = flags >> CONNECT_WILL_QOS_SHIFT & FLAG_QOS;
+
+	if (level != MQ_V31 && (flags & CONNECT_RESERVED))
+		return false;
+	if (will_qos == 3 || (!(flags & CONNECT_WILL) && (will_qos || flags & CONNECT_WILL_RETAIN)))
+		return false;
+	return flags & CONNECT_USERNAME || !(flags & CONNECT_PASSWORD);
+}
+
+static enum reason read_protocol(struct reader *r, struct mq_connect *c)
+{
+	struct span name = rd_span16(r);
+
+	c->level = rd_u8(r);
+	if (r->bad)
+		return R_MALFORMED;
+	if (span_is(name, "MQTT"))
+		return c->level == MQ_V311 ? R_SUCCESS : R_VERSION;
+	if (span_is(name, "MQIsdp"))
+		return c->level == MQ_V31 ? R_SUCCESS : R_VERSION;
+	return R_PROTOCOL_ERROR; /* [MQTT-3.1.2-1]: no CONNACK for another protocol */
+}
+
+static enum reason decode_connect(struct reader *r, const struct mq_header *h, struct mq_packet *p)
+{
+	struct mq_connect *c = &p->connect;
+	(void)h;
+
+	enum reason why = read_protocol(r, c);
+	if (reason_failed(why))
+		return why;
+	uint8_t flags = rd_u8(r);
+	if (!connect_flags_valid(c->level, flags))
+		return R_MALFORMED;
+
+	c->clean_start = flags & CONNECT_CLEAN;
+	c->has_will = flags & CONNECT_WILL;
+	c->will_qos = flags >> CONNECT_WILL_QOS_SHIFT & FLAG_QOS;
+	c->will_retain = flags & CONNECT_WILL_RETAIN;
+	c->has_username = flags & CONNECT_USERNAME;
+	c->has_password = flags & CONNECT_PASSWORD;
+	c->keepalive_s = rd_u16(r);
+	c->client_id = rd_string(r);
+	if (c->has_will) {
+		c->will_topic = rd_string(r);
+		c->will_payload = rd_span16(r);
+		if (!topic_well_formed(c->will_topic))
+			r->bad = true;
+	}
+	if (c->has_username)
+		c->username = rd_string(r);
+	if (c->has_password)
+		c->password = rd_span16(r);
+	return verdict(r);
+}
+
+static void encode_connect(struct writer *w, const struct mq_packet *p)
+{
+	const struct mq_connect *c = &p->connect;
+	uint8_t flags = 0;
+
+	flags |= c->clean_start ? CONNECT_CLEAN : 0;
+	flags |= c->has_username ? CONNECT_USERNAME : 0;
+	flags |= c->has_password ? CONNECT_PASSWORD : 0;
+	if (c->has_will) {
+		flags |= CONNECT_WILL | (uint8_t)(c->will_qos << CONNECT_WILL_QOS_SHIFT);
+		flags |= c->will_retain ? CONNECT_WILL_RETAIN : 0;
+	}
+	wr_span16(w, span_str(c->level == MQ_V31 ? "MQIsdp" : "MQTT"));
+	wr_u8(w, c->level);
+	wr_u8(w, flags);
+	wr_u16(w, c->keepalive_s);
+	wr_span16(w, c->client_id);
+	if (c->has_will) {
+		wr_span16(w, c->will_topic);
+		wr_span16(w, c->will_payload);
+	}
+	if (c->has_username)
+		wr_span16(w, c->username);
+	if (c->has_password)
+		wr_span16(w, c->password);
+}
+
+static enum reason decode_connack(struct reader *r, const struct mq_header *h, struct mq_packet *p)
+{
+	(void)h;
+	uint8_t flags = rd_u8(r);
+	p->code = rd_u8(r);
+	p->session_present = flags & 1;
+	if (flags > 1 || p->code > MQ_NOT_AUTHORIZED)
+		r->bad = true;
+	return verdict(r);
+}
+
+static void encode_connack(struct writer *w, const struct mq_packet *p)
+{
+	wr_u8(w, p->session_present);
+	wr_u8(w, p->code);
+}
+
+static enum reason decode_publish(struct reader *r, const struct mq_header *h, struct mq_packet *p)
+{
+	struct mq_publish *pub = &p->publish;
+
+	pub->dup = h->flags & FLAG_DUP;
+	pub->qos = h->flags >> FLAG_QOS_SHIFT & FLAG_QOS;
+	pub->retain = h->flags & FLAG_RETAIN;
+	if (pub->qos == 3 || (pub->dup && pub->qos == 0)) /* [MQTT-3.3.1-4], [MQTT-3.3.1-2] */
+		return R_MALFORMED;
+
+	pub->topic = rd_string(r);
+	if (!topic_well_formed(pub->topic))
+		r->bad = true;
+	if (pub->qos)
+		p->packet_id = rd_packet_id(r);
+	pub->payload = rd_rest(r);
+	return verdict(r);
+}
+
+static void encode_publish(struct writer *w, const struct mq_packet *p)
+{
+	wr_span16(w, p->publish.topic);
+	if (p->publish.qos)
+		wr_u16(w, p->packet_id);
+	wr_span(w, p->publish.payload);
+}
+
+static uint8_t publish_flags(const struct mq_publish *pub)
+{
+	return (uint8_t)((pub->dup ? FLAG_DUP : 0) | pub->qos << FLAG_QOS_SHIFT |
+			 (pub->retain ? FLAG_RETAIN : 0));
+}
+
+/* PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK: a packet id and no more. */
+static enum reason decode_id(struct reader *r, const struct mq_header *h, struct mq_packet *p)
+{
+	(void)h;
+	p->packet_id = rd_packet_id(r);
+	return verdict(r);
+}
+
+static void encode_id(struct writer *w, const struct mq_packet *p)
+{
+	wr_u16(w, p->packet_id);
+}
+
+static bool read_filter(struct reader *r, enum mq_type type, struct mq_filter *f)
+{
+	f->filter = rd_string(r);
+	f->options = type == MQ_SUBSCRIBE ? rd_u8(r) : 0;
+	return !r->bad;
+}
+
+/* The list is checked whole, so that a bad packet has no half effect. */
+static enum reason decode_filters(struct reader *r, const struct mq_header *h, struct mq_packet *p)
+{
+	unsigned n = 0;
+
+	p->packet_id = rd_packet_id(r);
+	if (r->bad || r->left == 0) /* [MQTT-3.8.3-3], [MQTT-3.10.3-2]: at least one */
+		return R_MALFORMED;
+	p->filters = span_of(r->p, r->left);
+	while (r->left) {
+		struct mq_filter f;
+		if (!read_filter(r, h->type, &f) || !filter_well_formed(f.filter))
+			return R_MALFORMED;
+		if (f.options > 2) /* [MQTT-3-8.3-4]: QoS 3 and reserved bits */
+			return R_MALFORMED;
+		if (++n > MQ_FILTERS_MAX)
+			return R_QUOTA;
+	}
+	return verdict(r);
+}
+
+static void encode_filters(struct writer *w, const struct mq_packet *p)
+{
+	wr_u16(w, p->packet_id);
+	wr_span(w, p->filters);
+}
+
+static enum reason decode_suback(struct reader *r, const struct mq_header *h, struct mq_packet *p)
+{
+	(void)h;
+	p->packet_id = rd_packet_id(r);
+	p->codes = rd_rest(r);
+	if (p->codes.len == 0)
+		return R_MALFORMED;
+	for (size_t i = 0; i < p->codes.len; i++)
+		if (p->codes.p[i] > 2 && p->codes.p[i] != MQ_SUBACK_FAILURE)
+			return R_MALFORMED;
+	return verdict(r);
+}
+
+static void encode_suback(struct writer *w, const struct mq_packet *p)
+{
+	wr_u16(w, p->packet_id);
+	wr_span(w, p->codes);
+}
+
+/* PINGREQ, PINGRESP, DISCONNECT. */
+static enum reason decode_empty(struct reader *r, const struct mq_header *h, struct mq_packet *p)
+{
+	(void)h;
+	(void)p;
+	return verdict(r);
+}
+
+static void encode_empty(struct writer *w, const struct mq_packet *p)
+{
+	(void)w;
+	(void)p;
+}
+
+#define CLIENT MQ_FROM_CLIENT
+#define SERVER MQ_FROM_SERVER
+#define BOTH   (MQ_FROM_CLIENT | MQ_FROM_SERVER)
+
+/* 0 and 15 are reserved in 3.1.1: nobody may send them. */
+static const struct packet_type packet_types[MQ_TYPES] = {
+	[0] = { "reserved 0", 0, 0, NULL, NULL },
+	[MQ_CONNECT] = { "CONNECT", CLIENT, 0, decode_connect, encode_connect },
+	[MQ_CONNACK] = { "CONNACK", SERVER, 0, decode_connack, encode_connack },
+	[MQ_PUBLISH] = { "PUBLISH", BOTH, 0, decode_publish, encode_publish },
+	[MQ_PUBACK] = { "PUBACK", BOTH, 0, decode_id, encode_id },
+	[MQ_PUBREC] = { "PUBREC", BOTH, 0, decode_id, encode_id },
+	[MQ_PUBREL] = { "PUBREL", BOTH, 2, decode_id, encode_id },
+	[MQ_PUBCOMP] = { "PUBCOMP", BOTH, 0, decode_id, encode_id },
+	[MQ_SUBSCRIBE] = { "SUBSCRIBE", CLIENT, 2, decode_filters, encode_filters },
+	[MQ_SUBACK] = { "SUBACK", SERVER, 0, decode_suback, encode_suback },
+	[MQ_UNSUBSCRIBE] = { "UNSUBSCRIBE", CLIENT, 2, decode_filters, encode_filters },
+	[MQ_UNSUBACK] = { "UNSUBACK", SERVER, 0, decode_id, encode_id },
+	[MQ_PINGREQ] = { "PINGREQ", CLIENT, 0, decode_empty, encode_empty },
+	[MQ_PINGRESP] = { "PINGRESP", SERVER, 0, decode_empty, encode_empty },
+	[MQ_DISCONNECT] = { "DISCONNECT", CLIENT, 0, decode_empty, encode_empty },
+	[15] = { "reserved 15", 0, 0, NULL, NULL },
+};
+
+const char *mq_type_name(uint8_t type)
+{
+	return type < MQ_TYPES ? packet_types[type].name : "no packet";
+}
+
+/* [MQTT-2.2.2-2]. MQTT 3.1 lets PUBREL, SUBSCRIBE and UNSUBSCRIBE carry DUP. */
+static bool header_flags_valid(const struct mq_header *h, enum mq_version version)
+{
+	uint8_t expected = packet_types[h->type].flags;
+
+	if (h->type == MQ_PUBLISH || h->flags == expected)
+		return true;
+	return version == MQ_V31 && expected && h->flags == (expected | FLAG_DUP);
+}
+
+enum reason mq_decode(const struct mq_header *h, struct span body, enum mq_side from,
+	enum mq_version version, struct mq_packet *p)
+{
+	const struct packet_type *t = &packet_types[h->type & 0x0f];
+	struct reader r = reader_of(body);
+
+	if (!(t->from & (unsigned)from))
+		return t->from ? R_PROTOCOL_ERROR : R_MALFORMED;
+	if (!header_flags_valid(h, version))
+		return R_MALFORMED;
+	memset(p, 0, sizeof(*p));
+	p->type = h->type;
+	return t->decode(&r, h, p);
+}
+
+bool mq_next_filter(struct reader *r, enum mq_type type, struct mq_filter *f)
+{
+	if (r->left == 0)
+		return false;
+	f->filter = rd_span16(r);
+	f->options = type == MQ_SUBSCRIBE ? rd_u8(r) : 0;
+	return !r->bad;
+}
+
+void mq_put_filter(struct writer *w, enum mq_type type, const struct mq_filter *f)
+{
+	wr_span16(w, f->filter);
+	if (type == MQ_SUBSCRIBE)
+		wr_u8(w, f->options);
+}
+
+void mq_encode(struct writer *w, const struct mq_packet *p)
+{
+	const struct packet_type *t = &packet_types[p->type];
+	uint8_t flags = p->type == MQ_PUBLISH ? publish_flags(&p->publish) : t->flags;
+	size_t start = w->len;
+
+	if (w->bad || w->cap - w->len < MQ_HEADER_MAX) {
+		w->bad = true;
+		return;
+	}
+	/* The body first, behind room for the longest header; its length is known afterwards. */
+	w->len += MQ_HEADER_MAX;
+	t->encode(w, p);
+	if (w->bad)
+		return;
+
+	size_t body = w->len - start - MQ_HEADER_MAX;
+	struct writer head = writer_of(w->p + start, MQ_HEADER_MAX);
+	wr_u8(&head, (uint8_t)(p->type << 4 | flags));
+	wr_varint(&head, (uint32_t)body);
+	memmove(w->p + start + head.len, w->p + start + MQ_HEADER_MAX, body);
+	w->len = start + head.len + body;
+	w->bad = head.bad;
+}
+
+size_t mq_publish_header(
+	uint8_t out[MQ_HEADER_MAX], const struct mq_publish *pub, size_t topic_wire, size_t payload)
+{
+	struct writer w = writer_of(out, MQ_HEADER_MAX);
+
+	wr_u8(&w, (uint8_t)(MQ_PUBLISH << 4 | publish_flags(pub)));
+	wr_varint(&w, (uint32_t)(topic_wire + (pub->qos ? 2u : 0u) + payload));
+	return w.len;
+}
