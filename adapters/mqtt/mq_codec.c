@@ -151,18 +151,18 @@ static enum reason decode_connect(struct reader *r, const struct mq_header *h, s
 static void encode_connect(struct writer *w, const struct mq_packet *p)
 {
 	const struct mq_connect *c = &p->connect;
-	uint8_t flags = 0;
+	unsigned flags = 0;
 
 	flags |= c->clean_start ? CONNECT_CLEAN : 0;
 	flags |= c->has_username ? CONNECT_USERNAME : 0;
 	flags |= c->has_password ? CONNECT_PASSWORD : 0;
 	if (c->has_will) {
-		flags |= CONNECT_WILL | (uint8_t)(c->will_qos << CONNECT_WILL_QOS_SHIFT);
+		flags |= CONNECT_WILL | (unsigned)c->will_qos << CONNECT_WILL_QOS_SHIFT;
 		flags |= c->will_retain ? CONNECT_WILL_RETAIN : 0;
 	}
 	wr_span16(w, span_str(c->level == MQ_V31 ? "MQIsdp" : "MQTT"));
 	wr_u8(w, c->level);
-	wr_u8(w, flags);
+	wr_u8(w, (uint8_t)flags);
 	wr_u16(w, c->keepalive_s);
 	wr_span16(w, c->client_id);
 	if (c->has_will) {
