@@ -1,0 +1,410 @@
+#include "adapters/mqtt/mq_conn.h"
+
+#include "adapters/mqtt/mqtt.h"
+#include "gateway/base/count.h"
+#include "gateway/base/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct count sent_packets = COUNT("mqtt.publish_sent");
+static struct count malformed = COUNT("mqtt.closed_for_error");
+static struct count timed_out = COUNT("mqtt.connect_timeout");
+
+const char *mq_conn_name(const struct mq_conn *c, char *buf)
+{
+	char addr[ADDR_TEXT_MAX];
+	const struct session *s = c->link.session;
+
+	snprintf(buf, MQ_NAME_MAX, "%s%s%s", s ? s->who.client_id : "", s ? " " : "",
+		addr_text(&c->peer, addr));
+	return buf;
+}
+
+void mq_conn_mark(struct mq_conn *c)
+{
+	if (list_empty(&c->turn))
+		list_append(&c->mqtt->turn, &c->turn);
+}
+
+/* Output */
+
+void mq_conn_send(struct mq_conn *c, const struct mq_packet *p)
+{
+	uint8_t buf[MQ_HEADER_MAX + 2 + MQ_FILTERS_MAX]; /* SUBACK is the longest */
+	struct writer w = writer_of(buf, sizeof(buf));
+
+	mq_encode(&w, p);
+	assert(!w.bad);
+	mq_out_put(&c->out, span_of(w.p, w.len));
+	mq_conn_mark(c);
+}
+
+void mq_conn_send_ack(struct mq_conn *c, enum mq_type type, uint16_t packet_id)
+{
+	mq_conn_send(c, &(struct mq_packet){ .type = type, .packet_id = packet_id });
+}
+
+static int on_deliver(struct link *l, struct delivery *d)
+{
+	struct mq_conn *c = container_of(l, struct mq_conn, link);
+	struct span topic = message_topic_wire(d->msg), payload = message_payload(d->msg);
+	struct mq_publish pub = { .dup = d->dup, .retain = d->retain, .qos = d->qos };
+	uint8_t header[MQ_HEADER_MAX];
+
+	if (c->out.bytes >= MQ_OUT_MAX_BYTES) {
+		c->starved = true;
+		return -EAGAIN;
+	}
+	size_t size = mq_publish_header(header, &pub, topic.len, payload.len);
+	mq_out_put(&c->out, span_of(header, size));
+	mq_out_put(&c->out, topic);
+	if (d->qos) {
+		uint8_t id[2] = { (uint8_t)(d->packet_id >> 8), (uint8_t)d->packet_id };
+		mq_out_put(&c->out, span_of(id, sizeof(id)));
+	}
+	mq_out_share(&c->out, d->msg, payload);
+	count_one(&sent_packets);
+	mq_conn_mark(c);
+	return 0;
+}
+
+static int on_release(struct link *l, struct delivery *d)
+{
+	struct mq_conn *c = container_of(l, struct mq_conn, link);
+
+	if (c->out.bytes >= MQ_OUT_STOP_BYTES) {
+		c->starved = true;
+		return -EAGAIN;
+	}
+	mq_conn_send_ack(c, MQ_PUBREL, d->packet_id);
+	return 0;
+}
+
+/* Ends */
+
+static void conn_stop_reading(struct mq_conn *c)
+{
+	event_del(&c->readable);
+	c->reading = false;
+	c->more = false;
+}
+
+/* The session is detached already, or is so here. */
+static void conn_shut(struct mq_conn *c)
+{
+	c->state = MQ_CLOSING;
+	conn_stop_reading(c);
+	timer_disarm(&c->timer);
+	mq_publish_clear(c);
+	mq_conn_mark(c);
+}
+
+static void log_close(const struct mq_conn *c, enum reason why)
+{
+	static struct log_limit limit = LOG_LIMIT(20, 10000);
+	char name[MQ_NAME_MAX];
+
+	if (why == R_SUCCESS || log_level() < LOG_LEVEL_INFO)
+		return;
+	log_limited(&limit, LOG_LEVEL_INFO, "%s mqtt: closed, %s", mq_conn_name(c, name),
+		reason_name(why));
+}
+
+void mq_conn_close(struct mq_conn *c, enum detach how, enum reason why)
+{
+	if (c->state == MQ_CLOSING)
+		return;
+	log_close(c, why);
+	if (reason_failed(why))
+		count_one(&malformed);
+	conn_shut(c);
+	session_detach(&c->link, how);
+}
+
+/* MQTT 3.1.1 has no word for it (3.14 is the client's): the connection ends. */
+static void on_closed(struct link *l, enum reason why)
+{
+	struct mq_conn *c = container_of(l, struct mq_conn, link);
+
+	log_close(c, why);
+	conn_shut(c);
+}
+
+static const struct link_ops conn_link_ops = {
+	.deliver = on_deliver,
+	.release = on_release,
+	.published = mq_publish_done,
+	.closed = on_closed,
+};
+
+static void conn_free(struct reap *r)
+{
+	free(container_of(r, struct mq_conn, reap));
+}
+
+static void input_free(struct mq_conn *c)
+{
+	if (c->in.cap > MQ_READ_BYTES) {
+		c->mqtt->grown_bytes -= c->in.cap;
+		free(c->in.p);
+	} else if (c->in.p) {
+		mq_pool_put(&c->mqtt->inputs, c->in.p);
+	}
+	memset(&c->in, 0, sizeof(c->in));
+}
+
+static void conn_release(struct mq_conn *c)
+{
+	event_del(&c->readable);
+	event_del(&c->writable);
+	close(c->fd);
+	input_free(c);
+	mq_out_clear(&c->out);
+	list_remove(&c->turn);
+	list_remove(&c->node);
+	c->mqtt->n_conns--;
+	reap_later(&c->reap, conn_free);
+}
+
+void mq_conn_abort(struct mq_conn *c)
+{
+	mq_conn_close(c, DETACH_LOST, R_SUCCESS);
+	conn_release(c);
+}
+
+#define FAREWELL_READS 16
+
+/* Unread input would make close() send a reset, which can overtake a CONNACK that refuses. */
+static void conn_farewell(struct mq_conn *c)
+{
+	uint8_t rest[4096];
+
+	if (c->out.bytes && mq_out_send(&c->out, c->fd) == 0) {
+		shutdown(c->fd, SHUT_WR);
+		for (unsigned n = 0; n < FAREWELL_READS; n++)
+			if (recv(c->fd, rest, sizeof(rest), MSG_DONTWAIT) <= 0)
+				break;
+	}
+	conn_release(c);
+}
+
+/* Input */
+
+/* False: no memory for more, or the bound of all unfinished packets is reached. A packet's length
+ * is only a promise; the buffer doubles when what was promised has come. */
+static bool input_grow(struct mq_conn *c)
+{
+	struct mqtt *m = c->mqtt;
+	size_t cap = c->in.cap * 2, old = c->in.cap > MQ_READ_BYTES ? c->in.cap : 0;
+
+	if (m->max_grown_bytes && m->grown_bytes - old + cap > m->max_grown_bytes)
+		return false;
+	uint8_t *p = malloc(cap);
+	if (!p)
+		return false;
+	memcpy(p, c->in.p, c->in.end);
+	size_t end = c->in.end;
+	input_free(c);
+	c->in.p = p;
+	c->in.cap = cap;
+	c->in.end = end;
+	m->grown_bytes += cap;
+	return true;
+}
+
+static bool input_room(struct mq_conn *c)
+{
+	if (!c->in.p) {
+		c->in.p = mq_pool_get(&c->mqtt->inputs);
+		c->in.cap = c->in.p ? MQ_READ_BYTES : 0;
+	}
+	if (c->in.at) {
+		memmove(c->in.p, c->in.p + c->in.at, c->in.end - c->in.at);
+		c->in.end -= c->in.at;
+		c->in.at = 0;
+	}
+	return c->in.p && (c->in.end < c->in.cap || input_grow(c));
+}
+
+static void conn_read(struct mq_conn *c)
+{
+	if (!input_room(c)) {
+		mq_conn_close(c, DETACH_LOST, R_QUOTA);
+		return;
+	}
+	size_t room = MIN(c->in.cap - c->in.end, (size_t)MQ_READ_MAX_BYTES);
+	ssize_t n = recv(c->fd, c->in.p + c->in.end, room, MSG_DONTWAIT);
+	if (n > 0)
+		c->in.end += (size_t)n;
+	else if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+		mq_conn_close(c, DETACH_LOST, R_SUCCESS);
+}
+
+/* What can be said before the body has come. */
+static enum reason header_check(const struct mq_conn *c, const struct mq_header *h)
+{
+	if (c->state == MQ_WAITING && h->type != MQ_CONNECT) /* [MQTT-3.1.0-1] */
+		return R_PROTOCOL_ERROR;
+	if (h->body > c->mqtt->max_payload_bytes + MQ_BODY_OVERHEAD)
+		return R_TOO_LARGE;
+	return R_SUCCESS;
+}
+
+/* True: a packet was taken, there may be another. */
+static bool conn_packet(struct mq_conn *c)
+{
+	struct span left = span_of(c->in.p + c->in.at, c->in.end - c->in.at);
+	struct mq_header h;
+
+	int e = mq_header_read(left, &h);
+	if (e == -EAGAIN)
+		return false;
+	enum reason why = e < 0 ? R_MALFORMED : header_check(c, &h);
+	if (!reason_failed(why)) {
+		if (left.len - h.size < h.body)
+			return false;
+		why = mq_receive(c, &h, span_of(left.p + h.size, h.body));
+	}
+	c->no_memory = why == R_BUSY;
+	if (c->no_memory)
+		return false;
+	if (reason_failed(why))
+		mq_conn_close(c, DETACH_LOST, why);
+	else
+		c->in.at += h.size + h.body;
+	return true;
+}
+
+void mq_conn_process(struct mq_conn *c)
+{
+	unsigned n = 0;
+
+	c->more = false;
+	while (c->state != MQ_CLOSING && c->in.at < c->in.end && mq_publish_room(c)) {
+		if (n++ == MQ_PACKETS_PER_TURN) {
+			c->more = true;
+			break;
+		}
+		if (!conn_packet(c))
+			break;
+	}
+	if (c->in.p && c->in.at == c->in.end)
+		input_free(c);
+}
+
+/* Events */
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct mq_conn *c = arg;
+	(void)fd;
+	(void)what;
+
+	clock_tick();
+	if (c->state == MQ_CLOSING)
+		return;
+	if (!c->more)
+		conn_read(c);
+	mq_conn_process(c);
+	mq_conn_mark(c);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	clock_tick();
+	mq_conn_mark(arg);
+}
+
+static void on_timer(struct timer *t)
+{
+	struct mq_conn *c = container_of(t, struct mq_conn, timer);
+
+	if (c->state == MQ_WAITING) {
+		count_one(&timed_out);
+		mq_conn_close(c, DETACH_LOST, R_MAX_CONNECT_TIME);
+		return;
+	}
+	mq_publish_retry(c);
+	mq_conn_process(c);
+	mq_conn_mark(c);
+}
+
+static bool conn_may_read(const struct mq_conn *c)
+{
+	return !c->no_memory && mq_publish_room(c) && c->out.copied < MQ_OUT_STOP_BYTES;
+}
+
+/* Waits for input only while it can be taken: a peer that is not read stops sending. */
+static void conn_watch_input(struct mq_conn *c)
+{
+	bool may = conn_may_read(c);
+
+	if (may != c->reading) {
+		if (may)
+			event_add(&c->readable, NULL);
+		else
+			event_del(&c->readable);
+		c->reading = may;
+	}
+	/* What is in the buffer already wakes nobody: the next turn must come without waiting. */
+	if (may && c->more)
+		event_active(&c->readable, EV_READ, 0);
+}
+
+void mq_conn_turn(struct mq_conn *c)
+{
+	if (c->doom)
+		mq_conn_close(c, DETACH_LOST, c->doom);
+	if (c->state == MQ_CLOSING) {
+		conn_farewell(c);
+		return;
+	}
+	int e = mq_out_send(&c->out, c->fd);
+	if (c->out.failed || (e < 0 && e != -EAGAIN)) {
+		mq_conn_close(c, DETACH_LOST, c->out.failed ? R_QUOTA : R_SUCCESS);
+		conn_release(c);
+		return;
+	}
+	if (c->starved && c->out.bytes <= MQ_OUT_LOW_BYTES) {
+		c->starved = false;
+		session_pump(c->link.session);
+	}
+	if (c->out.bytes)
+		event_add(&c->writable, NULL);
+	conn_watch_input(c);
+	list_remove(&c->turn);
+}
+
+bool mq_conn_new(struct mqtt *m, int fd, const struct addr *peer)
+{
+	struct mq_conn *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		close(fd);
+		return false;
+	}
+	c->link.ops = &conn_link_ops;
+	c->mqtt = m;
+	c->fd = fd;
+	c->peer = *peer;
+	c->version = MQ_V311;
+	list_init(&c->turn);
+	list_init(&c->held);
+	mq_out_init(&c->out, &m->outputs);
+	event_assign(&c->readable, m->env.base, fd, EV_READ | EV_PERSIST, on_readable, c);
+	event_assign(&c->writable, m->env.base, fd, EV_WRITE, on_writable, c);
+	timer_init(&c->timer, on_timer);
+	timer_arm(&c->timer, m->connect_timeout_ms);
+	list_append(&m->conns, &c->node);
+	m->n_conns++;
+	mq_conn_mark(c);
+	return true;
+}

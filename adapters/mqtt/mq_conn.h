@@ -1,0 +1,93 @@
+#ifndef TIDEGATE_MQTT_MQ_CONN_H
+#define TIDEGATE_MQTT_MQ_CONN_H
+
+#include "adapters/mqtt/mq_codec.h"
+#include "adapters/mqtt/mq_out.h"
+#include "gateway/base/addr.h"
+#include "gateway/core/session.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+struct mqtt;
+
+/* A turn's work for one client is bounded, so that a flat-out sender starves nobody. */
+#define MQ_PACKETS_PER_TURN 64
+#define MQ_READ_BYTES       8192  /* a read buffer; an unfinished larger packet makes it grow */
+#define MQ_READ_MAX_BYTES   65536 /* of a large packet, in one turn */
+
+#define MQ_OUT_MAX_BYTES  65536                  /* unsent output from which deliveries wait */
+#define MQ_OUT_LOW_BYTES  32768                  /* ... until it is down to this */
+#define MQ_OUT_STOP_BYTES (2 * MQ_OUT_MAX_BYTES) /* answers: a peer that reads none is not read */
+
+enum mq_state {
+	MQ_WAITING, /* for CONNECT */
+	MQ_OPEN,
+	MQ_CLOSING, /* detached; what is in `out` is written once more when the turn ends */
+};
+
+/* One client's socket. */
+struct mq_conn {
+	struct link link;
+	struct mqtt *mqtt; /* borrowed */
+	struct list node;  /* in mqtt->conns */
+	struct list turn;  /* in mqtt->turn */
+	struct event readable, writable;
+	struct addr peer;
+	int fd;
+	uint8_t state;      /* enum mq_state */
+	uint8_t version;    /* enum mq_version */
+	uint8_t doom;       /* enum reason: closed for it when the turn ends; 0: not */
+	bool reading : 1;   /* `readable` is added */
+	bool more : 1;      /* whole packets may wait in `in` */
+	bool starved : 1;   /* a delivery was put off: session_pump() is owed */
+	bool no_memory : 1; /* the first packet in `in` waits for a message to be allocated */
+	struct {
+		uint8_t *p;          /* owned; NULL while nothing waits */
+		size_t cap, at, end; /* unread: [at, end) */
+	} in;
+	struct mq_out out;
+	struct list held; /* mq_publish.c: publications refused for now, in their order */
+	uint32_t n_held, held_bytes;
+	struct timer timer; /* the CONNECT is due; then: try `held` again */
+	struct reap reap;
+};
+
+/* Takes the socket over. False: no memory, the socket is closed. */
+bool mq_conn_new(struct mqtt *m, int fd, const struct addr *peer);
+/* The end of the connection: no packet is taken any more; what was written so far leaves with the
+ * turn. `how` says what becomes of the session that is attached. */
+void mq_conn_close(struct mq_conn *c, enum detach how, enum reason why);
+/* At once, at the adapter's end. */
+void mq_conn_abort(struct mq_conn *c);
+/* For mqtt->turn: writes, lets the session go on, adjusts what is waited for. */
+void mq_conn_turn(struct mq_conn *c);
+/* This connection is to be looked at when the turn ends. */
+void mq_conn_mark(struct mq_conn *c);
+/* Takes packets that wait in `in`, as many as a turn may. */
+void mq_conn_process(struct mq_conn *c);
+
+void mq_conn_send(struct mq_conn *c, const struct mq_packet *p); /* small packets: not PUBLISH */
+void mq_conn_send_ack(struct mq_conn *c, enum mq_type type, uint16_t packet_id);
+
+/* "dev-17 10.0.0.9:5321", or the address alone before CONNECT. Returns `buf`. */
+#define MQ_NAME_MAX (256 + ADDR_TEXT_MAX + 2)
+const char *mq_conn_name(const struct mq_conn *c, char *buf);
+
+/* mq_receive.c: one packet of a client. R_SUCCESS: taken; R_BUSY: it is to be offered again when
+ * the timer fires; else the connection must be closed for this reason (it may be closing already).
+ */
+enum reason mq_receive(struct mq_conn *c, const struct mq_header *h, struct span body);
+
+/* mq_publish.c: what the client publishes. The same results. */
+enum reason mq_publish_receive(struct mq_conn *c, const struct mq_packet *p);
+/* Offers what is held to the session again. */
+void mq_publish_retry(struct mq_conn *c);
+/* More PUBLISH packets can be taken: nothing is held, or only what a PUBREL may set free. */
+bool mq_publish_room(const struct mq_conn *c);
+void mq_publish_clear(struct mq_conn *c);
+/* link_ops.published */
+void mq_publish_done(
+	struct link *l, uint16_t packet_id, uint32_t cookie, uint8_t qos, enum reason reason);
+
+#endif

@@ -1,0 +1,25 @@
+#ifndef TIDEGATE_MQTT_MQTT_H
+#define TIDEGATE_MQTT_MQTT_H
+
+#include "adapters/adapter.h"
+#include "adapters/mqtt/mq_pool.h"
+#include "gateway/base/list.h"
+#include "gateway/base/timer.h"
+
+/* The adapter's own state; what listeners and connections share. */
+struct mqtt {
+	struct env env;
+	struct list listeners;     /* of struct mq_listener, owned */
+	struct list conns;         /* of struct mq_conn, owned */
+	struct list turn;          /* connections to look at when the turn ends */
+	struct timer accept_again; /* armed while listeners rest for want of descriptors */
+	struct mq_pool inputs;     /* read buffers */
+	struct mq_pool outputs;    /* chunks of struct mq_out */
+	size_t n_conns, max_conns; /* max: the configured number, or what descriptors allow */
+	size_t grown_bytes;        /* read buffers beyond a pool's block, all connections */
+	size_t max_grown_bytes;    /* 0: none */
+	uint32_t max_payload_bytes;
+	int64_t connect_timeout_ms;
+};
+
+#endif
