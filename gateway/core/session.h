@@ -193,6 +193,7 @@ struct sessions *sessions_new(struct router *router, const struct sessions_conf 
 void sessions_set_conf(struct sessions *all, const struct sessions_conf *conf);
 void sessions_free(struct sessions *all); /* ends them all; links are told R_SHUTTING_DOWN */
 struct session *sessions_find(struct sessions *all, enum protocol p, const char *client_id);
+/* Oldest first. `each` may end the session it is given, no other. */
 void sessions_each(struct sessions *all, void (*each)(struct session *, void *), void *arg);
 struct router *sessions_router(struct sessions *all);
 size_t sessions_count(const struct sessions *all, bool attached_only);
