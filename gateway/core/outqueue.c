@@ -304,7 +304,7 @@ static enum reason refuse(struct outqueue *q, enum drop why)
 	case DROP_REFUSED:
 		return R_NOT_AUTHORIZED;
 	default:
-		return R_NO_MATCHING_SUBSCRIBERS;
+		return R_UNSPECIFIED;
 	}
 }
 

@@ -39,9 +39,9 @@ void outqueue_free(struct outqueue *q); /* NULL is fine */
 /* 0: the configured default, which is also the upper limit. */
 void outqueue_set_window(struct outqueue *q, uint16_t window);
 
-/* For subscriber_ops.offer: keeps or sends the message. R_SUCCESS, or why not, counted:
- * R_NO_MATCHING_SUBSCRIBERS (QoS 0 for a client that is away, or stale), R_TOO_LARGE or
- * R_NOT_AUTHORIZED (the link cannot or may not have it), R_QUOTA (full, no memory). */
+/* For subscriber_ops.offer: keeps or sends the message. R_SUCCESS, or why not, counted: R_QUOTA
+ * (full, no memory), R_TOO_LARGE or R_NOT_AUTHORIZED (the link cannot or may not have it),
+ * R_UNSPECIFIED (QoS 0 for a client that is away, or stale). */
 enum reason outqueue_offer(struct outqueue *q, struct message *m, const struct offer *o);
 /* Attached and less than half full. */
 bool outqueue_room(const struct outqueue *q);

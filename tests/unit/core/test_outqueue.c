@@ -106,7 +106,7 @@ static void qos0_to_a_ready_link_is_not_kept(void **state)
 static void qos0_for_an_absent_client_is_dropped_and_counted(void **state)
 {
 	(void)state;
-	assert_int_equal(offer("a", 0), R_NO_MATCHING_SUBSCRIBERS);
+	assert_int_equal(offer("a", 0), R_UNSPECIFIED);
 	assert_int_equal(session.dropped[DROP_OFFLINE], 1);
 	attach(0);
 	assert_string_equal(sent(), "");
