@@ -37,8 +37,8 @@ struct offer {
 
 struct subscriber_ops {
 	/* Takes a reference if it keeps the message. Returns R_SUCCESS or why it was not taken (it
-	 * has counted the drop). `receipt` is NULL at QoS 0. Must not subscribe, unsubscribe,
-	 * publish or end sessions: the router asserts it. */
+	 * has counted the drop). `receipt` is NULL at QoS 0 and for a replay. Must not subscribe,
+	 * unsubscribe, publish or end sessions: the router asserts it. */
 	enum reason (*offer)(
 		struct subscriber *, struct message *, struct offer *, struct receipt *);
 	/* Room for one more replayed retained message; NULL: always. While false the replay waits.
@@ -56,7 +56,8 @@ struct subscriber {
 	uint32_t max_subscriptions; /* 0: no limit */
 	/* A gate is asked first, for every topic it has subscribed to. If it refuses a QoS 1/2
 	 * message nobody gets it and the publisher is told. It makes the message safe through the
-	 * receipt. */
+	 * receipt. One gate is the normal case; of several, those asked before the one that refuses
+	 * find their hold emptied (receipt_cancel) and keep what they took. */
 	bool gate;
 	struct list touched; /* the router's, during one publish */
 	struct offer best;
@@ -65,7 +66,9 @@ void subscriber_init(
 	struct subscriber *s, const struct subscriber_ops *ops, const struct identity *who);
 
 /* Told of the first subscription to a filter and the last one's end (gates do not count), and of a
- * rise of the highest granted QoS of a filter. For the interest that is propagated upstream. */
+ * rise of the highest granted QoS of a filter (after a fall, which is not told, perhaps once more
+ * than needed). For the interest that is propagated upstream; filters below '$' are told as well.
+ * Neither may call the router. */
 struct router_watcher {
 	void (*wanted)(struct router_watcher *, struct span filter, uint8_t qos);
 	void (*unwanted)(struct router_watcher *, struct span filter);
@@ -80,13 +83,14 @@ struct router_limits {
 
 struct router *router_new(struct policy *policy, const struct router_limits *limits);
 void router_set_limits(struct router *r, const struct router_limits *limits);
-void router_free(struct router *r);
+void router_free(struct router *r); /* everybody has left */
 struct policy *router_policy(struct router *r);
 /* At once tells of every filter that is wanted already. */
 void router_watch(struct router *r, struct router_watcher *w);
 void router_unwatch(struct router *r, struct router_watcher *w);
 
-/* The granted QoS (R_SUCCESS, R_GRANTED_QOS_1/2), or R_FILTER_INVALID, R_NOT_AUTHORIZED, R_QUOTA.
+/* The granted QoS (R_SUCCESS, R_GRANTED_QOS_1/2), or R_FILTER_INVALID, R_SHARED_UNSUPPORTED,
+ * R_NOT_AUTHORIZED, R_QUOTA.
  * Replaces the options of an existing subscription to the same filter. Retained messages follow
  * from router_turn(), after the caller has had the time to write its SUBACK. */
 enum reason router_subscribe(
@@ -104,8 +108,8 @@ void router_subscriptions(struct subscriber *s,
  * subscriber, at the highest QoS of its matching filters. */
 enum reason router_publish(
 	struct router *r, const struct identity *from, struct message *m, struct receipt *receipt);
-/* Local delivery alone of a message that a gate withheld earlier: retained store and subscribers,
- * no gates, no policy. */
+/* Local delivery alone of a message that a gate withheld earlier: retained store and subscribers;
+ * no gates, and the publisher's right is not asked again. */
 void router_deliver(struct router *r, const struct identity *from, struct message *m);
 
 struct message *router_retained(
@@ -113,8 +117,8 @@ struct message *router_retained(
 void router_retained_match(
 	struct router *r, struct span filter, void (*each)(struct message *, void *), void *arg);
 
-/* Goes on with retained replays, a bounded number per call, and drops expired retained messages.
- * True when there is more to do without waiting for anybody. */
+/* Goes on with retained replays, a bounded number per call. True when there is more to do without
+ * waiting for anybody. (Expired retained messages are dropped by a timer.) */
 bool router_turn(struct router *r);
 
 struct router_stats {

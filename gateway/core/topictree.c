@@ -364,6 +364,11 @@ struct list *topictree_leaves(struct topictree *t, struct span filter)
 	return n && n->wild && !list_empty(&n->wild->leaves) ? &n->wild->leaves : NULL;
 }
 
+struct list *topictree_siblings(const struct topicleaf *leaf)
+{
+	return &leaf->at->wild->leaves;
+}
+
 static struct span node_text(const struct topicnode *n)
 {
 	if (n->level)

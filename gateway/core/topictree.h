@@ -34,6 +34,8 @@ void topictree_match(struct topictree *t, struct span topic,
 	void (*each)(struct topicleaf *, void *), void *arg);
 /* The list head of the leaves at exactly this filter, or NULL. */
 struct list *topictree_leaves(struct topictree *t, struct span filter);
+/* The list head of all leaves at the filter of this one. The list's order is the caller's. */
+struct list *topictree_siblings(const struct topicleaf *leaf);
 
 /* The filter of a node as text, at the end of `buf` (TOPICTREE_TEXT_MAX bytes). */
 #define TOPICTREE_TEXT_MAX 8192

@@ -1,0 +1,292 @@
+#include "gateway/core/router.h"
+
+#include "gateway/base/count.h"
+#include "gateway/base/util.h"
+#include "gateway/core/router_parts.h"
+#include "gateway/core/topic.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+static struct count expired = COUNT("router.expired");
+static struct count not_allowed = COUNT("router.receive_denied");
+
+struct router *router_new(struct policy *policy, const struct router_limits *limits)
+{
+	struct router *r = must_calloc(1, sizeof(*r));
+
+	r->tree = topictree_new();
+	if (!r->tree) {
+		free(r);
+		return NULL;
+	}
+	r->policy = policy;
+	r->limits = *limits;
+	list_init(&r->watchers);
+	list_init(&r->replays);
+	retain_init(r);
+	return r;
+}
+
+void router_set_limits(struct router *r, const struct router_limits *limits)
+{
+	r->limits = *limits;
+}
+
+void router_free(struct router *r)
+{
+	if (!r)
+		return;
+	assert(r->n_subscriptions == 0 && r->offering == 0);
+	replays_close(r);
+	retain_close(r);
+	topictree_free(r->tree);
+	free(r);
+}
+
+struct policy *router_policy(struct router *r)
+{
+	return r->policy;
+}
+
+void router_stats(const struct router *r, struct router_stats *s)
+{
+	topictree_stats(r->tree, &s->tree);
+	s->published = r->published;
+	s->delivered = r->delivered;
+	s->no_subscriber = r->no_subscriber;
+	s->refused = r->refused;
+}
+
+static bool is_ours(const struct identity *who)
+{
+	return who->protocol == PROTO_GATEWAY || who->protocol == PROTO_UPSTREAM;
+}
+
+bool router_allows(
+	struct router *r, const struct identity *who, enum access access, struct span topic)
+{
+	if (is_ours(who) || r->policy->allows == policy_allow_all.allows)
+		return true;
+	return r->policy->allows(r->policy, who, access, topic);
+}
+
+enum reason router_offer(struct router *r, struct subscriber *s, struct message *m,
+	struct offer *offer, struct receipt *receipt)
+{
+	r->offering++;
+	enum reason reason = s->ops->offer(s, m, offer, receipt);
+	r->offering--;
+	return reason;
+}
+
+/* One message on its way: who is to get it, once each. */
+struct publication {
+	const struct identity *from;
+	struct message *msg;
+	struct list gates, locals; /* of subscriber.touched */
+	bool past_gates;           /* they have had it already */
+};
+
+/* MQTT 5.0, 3.3.4: of overlapping filters the highest QoS counts. The shown retain flag and the
+ * subscription identifier are those of that subscription. Nothing is offered yet: an offer must not
+ * run while the tree is walked. */
+static void collect(struct topicleaf *leaf, void *arg)
+{
+	struct publication *p = arg;
+	struct subscription *sub = container_of(leaf, struct subscription, leaf);
+	struct subscriber *s = sub->who;
+	uint8_t qos = MIN(p->msg->qos, sub->opts.qos);
+
+	if (s->gate && p->past_gates)
+		return;
+	if (sub->opts.no_local && s->who->origin == p->from->origin)
+		return;
+	if (list_empty(&s->touched))
+		list_append(s->gate ? &p->gates : &p->locals, &s->touched);
+	else if (qos <= s->best.qos)
+		return;
+	s->best = (struct offer){
+		.from = p->from,
+		.qos = qos,
+		.retain = p->msg->retain && (s->gate || sub->opts.retain_as_published),
+		.sub_id = sub->opts.sub_id,
+	};
+}
+
+static void publication_start(struct router *r, struct publication *p, const struct identity *from,
+	struct message *m, bool past_gates)
+{
+	*p = (struct publication){ .from = from, .msg = m, .past_gates = past_gates };
+	list_init(&p->gates);
+	list_init(&p->locals);
+	topictree_match(r->tree, message_topic(m), collect, p);
+}
+
+static struct subscriber *take_first(struct list *touched)
+{
+	struct subscriber *s = list_first(touched, struct subscriber, touched);
+
+	list_remove(&s->touched);
+	return s;
+}
+
+static void publication_drop(struct publication *p)
+{
+	while (!list_empty(&p->gates))
+		take_first(&p->gates);
+	while (!list_empty(&p->locals))
+		take_first(&p->locals);
+}
+
+/* A gate that refuses QoS 0 has counted its loss, and the others still get the message. */
+static enum reason offer_gates(
+	struct router *r, struct publication *p, struct receipt *receipt, bool *withheld)
+{
+	while (!list_empty(&p->gates)) {
+		struct subscriber *s = take_first(&p->gates);
+		struct offer *offer = &s->best;
+		enum reason reason = router_offer(r, s, p->msg, offer, offer->qos ? receipt : NULL);
+
+		if (reason_failed(reason) && p->msg->qos > 0)
+			return reason;
+		*withheld |= offer->withhold;
+	}
+	return R_SUCCESS;
+}
+
+static bool offer_locals(struct router *r, struct publication *p, struct receipt *receipt)
+{
+	bool any = false;
+
+	while (!list_empty(&p->locals)) {
+		struct subscriber *s = take_first(&p->locals);
+
+		if (!router_allows(r, s->who, ACCESS_RECEIVE, message_topic(p->msg))) {
+			count_one(&not_allowed);
+			continue;
+		}
+		any = true;
+		if (!reason_failed(
+			    router_offer(r, s, p->msg, &s->best, s->best.qos ? receipt : NULL)))
+			r->delivered++;
+	}
+	return any;
+}
+
+static enum reason route(
+	struct router *r, const struct identity *from, struct message *m, struct receipt *receipt)
+{
+	struct publication p;
+	bool withheld = false;
+
+	publication_start(r, &p, from, m, false);
+	bool gated = !list_empty(&p.gates);
+	enum reason reason = offer_gates(r, &p, receipt, &withheld);
+	if (reason_failed(reason) || withheld) {
+		publication_drop(&p);
+		return reason;
+	}
+	if (m->retain)
+		retain_store(r, m);
+	return offer_locals(r, &p, receipt) || gated ? R_SUCCESS : R_NO_MATCHING_SUBSCRIBERS;
+}
+
+static enum reason admit(struct router *r, const struct identity *from, const struct message *m)
+{
+	struct span topic = message_topic(m);
+
+	if (!topic_valid_name(topic))
+		return R_TOPIC_INVALID;
+	if (topic.p[0] == '$' && !is_ours(from))
+		return R_TOPIC_INVALID;
+	if (!router_allows(r, from, ACCESS_PUBLISH, topic))
+		return R_NOT_AUTHORIZED;
+	/* Only who waits for an answer can be refused; the upstream has no use for one. Others are
+	 * served without the message being kept, and that is counted. */
+	if (m->retain && m->qos > 0 && from->protocol != PROTO_UPSTREAM && !retain_admits(r, m))
+		return R_QUOTA;
+	return R_SUCCESS;
+}
+
+static enum reason publish(
+	struct router *r, const struct identity *from, struct message *m, struct receipt *receipt)
+{
+	enum reason reason = admit(r, from, m);
+
+	if (reason_failed(reason))
+		return reason;
+	if (message_expired(m)) {
+		count_one(&expired);
+		return R_NO_MATCHING_SUBSCRIBERS;
+	}
+	return route(r, from, m, receipt);
+}
+
+enum reason router_publish(
+	struct router *r, const struct identity *from, struct message *m, struct receipt *receipt)
+{
+	struct receipt_hold guard; /* so that it cannot be ready before all were asked */
+
+	assert(r->offering == 0);
+	receipt_hold(receipt, &guard);
+	enum reason reason = publish(r, from, m, receipt);
+	if (reason_failed(reason)) {
+		r->refused++;
+		if (receipt)
+			receipt_cancel(receipt); /* lets go of the guard as well */
+		return reason;
+	}
+	r->published++;
+	r->no_subscriber += reason == R_NO_MATCHING_SUBSCRIBERS;
+	receipt_release(&guard, R_SUCCESS);
+	return reason;
+}
+
+void router_deliver(struct router *r, const struct identity *from, struct message *m)
+{
+	struct publication p;
+
+	assert(r->offering == 0);
+	if (message_expired(m)) {
+		count_one(&expired);
+		return;
+	}
+	publication_start(r, &p, from, m, true);
+	if (m->retain)
+		retain_store(r, m);
+	offer_locals(r, &p, NULL);
+}
+
+struct message *router_retained(struct router *r, struct span topic)
+{
+	struct message *m = topictree_retained(r->tree, topic);
+
+	return m && !message_expired(m) ? m : NULL;
+}
+
+struct fresh_call {
+	void (*each)(struct message *, void *);
+	void *arg;
+};
+
+static void call_fresh(struct message *m, void *arg)
+{
+	struct fresh_call *call = arg;
+
+	if (!message_expired(m))
+		call->each(m, call->arg);
+}
+
+void router_retained_match(
+	struct router *r, struct span filter, void (*each)(struct message *, void *), void *arg)
+{
+	struct fresh_call call = { each, arg };
+
+	topictree_retained_match(r->tree, filter, call_fresh, &call);
+}
+
+bool router_turn(struct router *r)
+{
+	return replay_turn(r);
+}

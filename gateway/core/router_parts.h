@@ -1,0 +1,54 @@
+#ifndef TIDEGATE_CORE_ROUTER_PARTS_H
+#define TIDEGATE_CORE_ROUTER_PARTS_H
+
+/* The inside of the router, for router.c, subscription.c and retain.c alone. */
+#include "gateway/base/timer.h"
+#include "gateway/core/router.h"
+
+struct subscription {
+	struct topicleaf leaf;  /* at its filter; see subscription.c for the order there */
+	struct list of;         /* subscriber.subscriptions */
+	struct subscriber *who; /* borrowed */
+	struct sub_opts opts;
+};
+
+struct router {
+	struct topictree *tree; /* owned */
+	struct policy *policy;  /* borrowed */
+	struct router_limits limits;
+	struct list watchers; /* of router_watcher.node; borrowed */
+	struct list replays;  /* of replay.node: owned, in turn */
+	size_t replay_refs;   /* messages that all replays hold together */
+	struct timer sweep;   /* armed while retained messages can expire */
+	size_t sweep_cursor;
+	bool sweep_again; /* this round saw a message that can expire */
+	uint32_t n_subscriptions;
+	unsigned offering; /* > 0: inside a subscriber's offer */
+	uint64_t published, delivered, no_subscriber, refused;
+};
+
+/* Asks the policy, but not about the gateway itself and the upstream. */
+bool router_allows(
+	struct router *r, const struct identity *who, enum access access, struct span topic);
+enum reason router_offer(struct router *r, struct subscriber *s, struct message *m,
+	struct offer *offer, struct receipt *receipt);
+
+/* retain.c: what is kept. */
+
+/* Whether the limits let this message be retained. */
+bool retain_admits(const struct router *r, const struct message *m);
+/* Stores, or clears if the payload is empty. What cannot be kept is counted. */
+void retain_store(struct router *r, struct message *m);
+void retain_init(struct router *r);
+void retain_close(struct router *r);
+
+/* replay.c: retained messages for new subscriptions. */
+
+/* Retained messages for a subscription, from the next router_turn() on; starts again if it is
+ * under way. 0, or -ENOMEM. */
+int replay_start(struct router *r, struct subscription *sub);
+void replay_cancel(struct router *r, struct subscription *sub); /* harmless when there is none */
+void replays_close(struct router *r);
+bool replay_turn(struct router *r);
+
+#endif

@@ -1,0 +1,244 @@
+#include "gateway/core/router_parts.h"
+
+#include "gateway/base/util.h"
+#include "gateway/core/topic.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* Who subscribed to what, and who is told of it.
+ *
+ * The leaves of a filter are kept in this order: clients first, gates last, and the first one is a
+ * client with the highest QoS since the last first one left. So whether a filter is wanted, and at
+ * which QoS, is seen at the head, however many thousands have subscribed to it. */
+
+void subscriber_init(
+	struct subscriber *s, const struct subscriber_ops *ops, const struct identity *who)
+{
+	*s = (struct subscriber){ .ops = ops, .who = who };
+	list_init(&s->subscriptions);
+	list_init(&s->replays);
+	list_init(&s->touched);
+}
+
+static struct subscription *at_leaf(struct list *node)
+{
+	return container_of(list_entry(node, struct topicleaf, node), struct subscription, leaf);
+}
+
+/* The QoS at which clients want this filter, -1 when none does. */
+static int wanted_qos(const struct list *leaves)
+{
+	if (list_empty(leaves))
+		return -1;
+	const struct subscription *first = at_leaf(leaves->next);
+	return first->who->gate ? -1 : first->opts.qos;
+}
+
+static bool is_last_client(const struct subscription *sub)
+{
+	const struct list *leaves = topictree_siblings(&sub->leaf);
+	const struct list *next = sub->leaf.node.next;
+
+	if (sub->who->gate || sub->leaf.node.prev != leaves)
+		return false;
+	return next == leaves || at_leaf((struct list *)next)->who->gate;
+}
+
+static void tell_wanted(struct router *r, struct span filter, uint8_t qos)
+{
+	struct list *pos, *tmp;
+
+	list_for_each_safe(pos, tmp, &r->watchers) {
+		struct router_watcher *w = list_entry(pos, struct router_watcher, node);
+		w->wanted(w, filter, qos);
+	}
+}
+
+static void tell_unwanted(struct router *r, struct span filter)
+{
+	struct list *pos, *tmp;
+
+	list_for_each_safe(pos, tmp, &r->watchers) {
+		struct router_watcher *w = list_entry(pos, struct router_watcher, node);
+		w->unwanted(w, filter);
+	}
+}
+
+static void tell_one(struct list *leaves, void *arg)
+{
+	struct router_watcher *w = arg;
+	int qos = wanted_qos(leaves);
+	uint8_t text[TOPICTREE_TEXT_MAX];
+
+	if (qos >= 0)
+		w->wanted(w, topictree_text(at_leaf(leaves->next)->leaf.at, text), (uint8_t)qos);
+}
+
+void router_watch(struct router *r, struct router_watcher *w)
+{
+	list_append(&r->watchers, &w->node);
+	topictree_each_filter(r->tree, tell_one, w);
+}
+
+void router_unwatch(struct router *r, struct router_watcher *w)
+{
+	(void)r;
+	list_remove(&w->node);
+}
+
+/* A subscriber has few subscriptions where a filter may have many subscribers. */
+static struct subscription *subscription_find(struct subscriber *s, const struct list *leaves)
+{
+	struct list *pos;
+
+	if (!leaves)
+		return NULL;
+	const struct topicnode *at = at_leaf(leaves->next)->leaf.at;
+	list_for_each(pos, &s->subscriptions) {
+		struct subscription *sub = list_entry(pos, struct subscription, of);
+		if (sub->leaf.at == at)
+			return sub;
+	}
+	return NULL;
+}
+
+static bool quota_used_up(const struct router *r, const struct subscriber *s)
+{
+	if (s->max_subscriptions && s->n_subscriptions >= s->max_subscriptions)
+		return true;
+	return !s->gate && r->limits.max_subscriptions &&
+	       r->n_subscriptions >= r->limits.max_subscriptions;
+}
+
+static struct subscription *subscription_new(
+	struct router *r, struct subscriber *s, struct span filter)
+{
+	struct subscription *sub = quota_used_up(r, s) ? NULL : calloc(1, sizeof(*sub));
+
+	if (!sub)
+		return NULL;
+	if (topictree_insert(r->tree, filter, &sub->leaf)) {
+		free(sub);
+		return NULL;
+	}
+	sub->who = s;
+	list_append(&s->subscriptions, &sub->of);
+	s->n_subscriptions++;
+	r->n_subscriptions++;
+	return sub;
+}
+
+static void subscription_end(struct router *r, struct subscription *sub)
+{
+	bool unwanted = is_last_client(sub) && !list_empty(&r->watchers);
+	uint8_t buf[TOPICTREE_TEXT_MAX];
+	struct span filter = { NULL, 0 };
+
+	if (unwanted)
+		filter = topictree_text(sub->leaf.at, buf);
+	replay_cancel(r, sub);
+	topictree_remove(r->tree, &sub->leaf);
+	list_remove(&sub->of);
+	sub->who->n_subscriptions--;
+	r->n_subscriptions--;
+	free(sub);
+	if (unwanted)
+		tell_unwanted(r, filter);
+}
+
+static bool has_prefix(struct span s, const char *prefix)
+{
+	struct span p = span_str(prefix);
+
+	return s.len >= p.len && span_equal(span_of(s.p, p.len), p);
+}
+
+static enum reason may_subscribe(struct router *r, const struct subscriber *s, struct span filter)
+{
+	if (!topic_valid_filter(filter))
+		return R_FILTER_INVALID;
+	if (has_prefix(filter, "$share/"))
+		return R_SHARED_UNSUPPORTED;
+	/* Taken as an ordinary filter it would never match, in silence. */
+	if (has_prefix(filter, "$exclusive/"))
+		return R_FILTER_INVALID;
+	if (!router_allows(r, s->who, ACCESS_SUBSCRIBE, filter))
+		return R_NOT_AUTHORIZED;
+	return R_SUCCESS;
+}
+
+/* Takes over the options and moves a client's leaf to where the order wants it. */
+static void set_opts(struct router *r, struct subscription *sub, struct span filter,
+	const struct sub_opts *opts, int wanted_before)
+{
+	struct list *leaves = topictree_siblings(&sub->leaf), *node = &sub->leaf.node;
+
+	sub->opts = *opts;
+	if (sub->who->gate)
+		return;
+	if (opts->qos >= wanted_before) {
+		list_remove(node);
+		list_prepend(leaves, node);
+	} else if (leaves->next != node) {
+		list_remove(node);
+		list_insert_before(leaves->next->next, node);
+	}
+	if (opts->qos > wanted_before)
+		tell_wanted(r, filter, opts->qos);
+}
+
+enum reason router_subscribe(
+	struct router *r, struct subscriber *s, struct span filter, const struct sub_opts *opts)
+{
+	assert(r->offering == 0 && opts->qos <= 2);
+	enum reason reason = may_subscribe(r, s, filter);
+	if (reason_failed(reason))
+		return reason;
+
+	struct list *leaves = topictree_leaves(r->tree, filter);
+	int wanted_before = leaves ? wanted_qos(leaves) : -1;
+	struct subscription *sub = subscription_find(s, leaves);
+	bool fresh = !sub;
+	if (fresh && !(sub = subscription_new(r, s, filter)))
+		return R_QUOTA;
+	set_opts(r, sub, filter, opts, wanted_before);
+
+	bool replay = opts->retain_handling == 0 || (opts->retain_handling == 1 && fresh);
+	if (replay && !s->gate && replay_start(r, sub)) {
+		if (fresh)
+			subscription_end(r, sub);
+		return R_QUOTA;
+	}
+	return (enum reason)opts->qos;
+}
+
+enum reason router_unsubscribe(struct router *r, struct subscriber *s, struct span filter)
+{
+	assert(r->offering == 0);
+	struct subscription *sub = subscription_find(s, topictree_leaves(r->tree, filter));
+
+	if (!sub)
+		return R_NO_SUBSCRIPTION_EXISTED;
+	subscription_end(r, sub);
+	return R_SUCCESS;
+}
+
+void router_leave(struct router *r, struct subscriber *s)
+{
+	assert(r->offering == 0);
+	while (!list_empty(&s->subscriptions))
+		subscription_end(r, list_first(&s->subscriptions, struct subscription, of));
+}
+
+void router_subscriptions(struct subscriber *s,
+	void (*each)(struct span filter, const struct sub_opts *, void *), void *arg)
+{
+	uint8_t text[TOPICTREE_TEXT_MAX];
+	struct list *pos, *tmp;
+
+	list_for_each_safe(pos, tmp, &s->subscriptions) {
+		struct subscription *sub = list_entry(pos, struct subscription, of);
+		each(topictree_text(sub->leaf.at, text), &sub->opts, arg);
+	}
+}
