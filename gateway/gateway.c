@@ -1,0 +1,490 @@
+#include "gateway/gateway.h"
+
+#include "adapters/adapter.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/count.h"
+#include "gateway/base/log.h"
+#include "gateway/base/reap.h"
+#include "gateway/base/timer.h"
+#include "gateway/core/limits.h"
+#include "gateway/core/receipt.h"
+#include "gateway/core/router.h"
+#include "gateway/core/session.h"
+#include "gateway/core/topic.h"
+#include "gateway/gateway_conf.h"
+#include "gateway/notify.h"
+#include "gateway/store/journal.h"
+#include "gateway/upstream/backlog.h"
+#include "gateway/upstream/upstream.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* TERM: as long as this for answers that are still due, then the end comes whatever is open. */
+#define DRAIN_MS       3000
+#define JOURNAL_END_MS 1500
+
+static const struct adapter *const adapters[] = { &adapter_mqttsn, &adapter_coap, &adapter_mqtt };
+#define N_ADAPTERS ARRAY_SIZE(adapters)
+
+#define N_SIGNALS 4
+
+struct gateway {
+	struct event_base *base;
+	struct event *wake; /* fires when a timer of ours is due */
+	struct event *signals[N_SIGNALS];
+	struct conf *conf; /* owned */
+	const char *path;  /* borrowed */
+	char id[GATEWAY_ID_MAX + 1];
+	struct env env;
+	struct router *router;
+	struct sessions *sessions;
+	struct journal *journal;    /* NULL: memory only */
+	struct backlog *backlog;    /* NULL without an upstream */
+	struct upstream *upstream;  /* NULL: the hub alone */
+	void *adapters[N_ADAPTERS]; /* NULL: not started */
+	struct timer drain_limit;
+	bool stopping, stopped;
+};
+
+static void set_id(struct gateway *g)
+{
+	const struct gateway_conf *c = conf_section(g->conf, "gateway");
+	if (c->id) {
+		strncpy(g->id, c->id, sizeof(g->id) - 1);
+		return;
+	}
+	if (gethostname(g->id, sizeof(g->id) - 1) != 0 || g->id[0] == '\0')
+		strcpy(g->id, "tidegate");
+}
+
+static void get_limits(const struct conf *conf, struct router_limits *r, struct sessions_conf *s)
+{
+	const struct limits_conf *l = conf_section(conf, "limits");
+
+	*r = (struct router_limits){
+		.max_retained = (uint32_t)l->retained_messages,
+		.max_retained_bytes = l->retained_bytes,
+		.max_subscriptions = (uint32_t)l->subscriptions,
+	};
+	*s = (struct sessions_conf){
+		.max_sessions = (uint32_t)l->sessions,
+		.max_subscriptions = (uint32_t)l->subscriptions_per_client,
+		.queue_messages = (uint32_t)l->queue_messages,
+		.max_inbound_qos2 = (uint32_t)l->inbound_qos2,
+		.queue_bytes = l->queue_bytes,
+		.window = (uint16_t)l->inflight,
+		.max_expiry_s = (uint32_t)(l->session_expiry_ms / 1000),
+	};
+}
+
+/* Before the journal is replayed: its messages are checked against the limits. */
+static int set_message_limits(struct gateway *g)
+{
+	const struct limits_conf *l = conf_section(g->conf, "limits");
+
+	topic_set_limits((size_t)l->topic_bytes, (unsigned)l->topic_levels);
+	messages_set_budget((size_t)l->memory);
+	return 0;
+}
+
+static int start_hub(struct gateway *g)
+{
+	struct router_limits rl;
+	struct sessions_conf sc;
+
+	get_limits(g->conf, &rl, &sc);
+	g->router = router_new(&policy_allow_all, &rl);
+	g->sessions = sessions_new(g->router, &sc);
+	g->env = (struct env){
+		.base = g->base,
+		.router = g->router,
+		.sessions = g->sessions,
+		.gateway_id = g->id,
+	};
+	return 0;
+}
+
+static int status_of(int err)
+{
+	switch (err) {
+	case -EADDRINUSE:
+	case -EADDRNOTAVAIL:
+	case -EAGAIN:
+		return EXIT_UNAVAILABLE;
+	case -EACCES:
+	case -EPERM:
+		return EXIT_NOPERM;
+	case -EINVAL:
+		return EXIT_CONFIG;
+	default:
+		return EXIT_RUNTIME;
+	}
+}
+
+static int start_store(struct gateway *g)
+{
+	const struct store_conf *c = conf_section(g->conf, "store");
+	struct journal_handler handlers[JOURNAL_TYPES] = { { NULL, NULL } };
+	struct journal_report report;
+
+	if (!c || !c->dir) {
+		if (g->backlog)
+			log_warn("store: no [store] section: what waits for the upstream is kept "
+				 "in memory only "
+				 "and does not survive a restart");
+		return 0;
+	}
+	if (g->backlog)
+		handlers[JR_BACKLOG] = (struct journal_handler){ backlog_replay, g->backlog };
+	int err = journal_open(g->base, c, handlers, &g->journal, &report);
+	if (err)
+		return err;
+	log_info("store: %s: %llu records, %llu of them live, in %u segments", c->dir,
+		(unsigned long long)report.records, (unsigned long long)report.live_records,
+		report.segments);
+	return 0;
+}
+
+static int start_adapters(struct gateway *g)
+{
+	for (size_t i = 0; i < N_ADAPTERS; i++) {
+		if (!conf_section(g->conf, adapters[i]->name))
+			continue;
+		int err = adapters[i]->start(&g->env, g->conf, &g->adapters[i]);
+		if (err) {
+			g->adapters[i] = NULL;
+			return err;
+		}
+	}
+	return 0;
+}
+
+static int start_upstream(struct gateway *g)
+{
+	if (!conf_section(g->conf, "upstream"))
+		return 0;
+	return upstream_new(
+		g->base, g->router, g->journal, g->backlog, g->conf, g->id, &g->upstream);
+}
+
+static void begin_stop(struct gateway *g, const char *why)
+{
+	if (g->stopping)
+		return;
+	g->stopping = true;
+	log_notice("gateway: stopping (%s)", why);
+	notify_stopping();
+	timer_arm(&g->drain_limit, DRAIN_MS);
+}
+
+static void on_drain_limit(struct timer *t)
+{
+	struct gateway *g = container_of(t, struct gateway, drain_limit);
+	log_warn("gateway: not everything could be answered in %d s", DRAIN_MS / 1000);
+	g->stopped = true;
+}
+
+static void on_term(evutil_socket_t sig, short what, void *arg)
+{
+	(void)what;
+	clock_tick();
+	begin_stop(arg, sig == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static void warn_restart(const char *section, const struct conf_row *row, void *arg)
+{
+	(void)arg;
+	if (!row->reload)
+		log_warn("gateway: [%s] %s has changed and needs a restart", section, row->key);
+}
+
+/* The new configuration has been checked whole; what a module refuses now keeps its old values, and
+ * then the old configuration has to stay for it. */
+static bool apply_conf(struct gateway *g, const struct conf *conf)
+{
+	struct router_limits rl;
+	struct sessions_conf sc;
+	bool all = true;
+
+	for (size_t i = 0; i < N_ADAPTERS; i++)
+		if (g->adapters[i] && conf_section(conf, adapters[i]->name) &&
+			adapters[i]->reload(g->adapters[i], conf) != 0)
+			all = false;
+	if (g->upstream && conf_section(conf, "upstream") &&
+		upstream_reload(g->upstream, conf) != 0)
+		all = false;
+	get_limits(conf, &rl, &sc);
+	router_set_limits(g->router, &rl);
+	sessions_set_conf(g->sessions, &sc);
+	gateway_apply_log_level(conf);
+	return all;
+}
+
+static bool same_sections(const struct conf *a, const struct conf *b)
+{
+	for (size_t i = 0; gateway_sections[i]; i++) {
+		const char *name = gateway_sections[i]->name;
+		if (!conf_section(a, name) != !conf_section(b, name)) {
+			log_warn("gateway: section [%s] has been added or removed and needs a "
+				 "restart: nothing is reloaded",
+				name);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void on_hup(evutil_socket_t sig, short what, void *arg)
+{
+	struct gateway *g = arg;
+	struct conf_error err;
+	struct conf *conf;
+
+	(void)sig;
+	(void)what;
+	clock_tick();
+	notify_reloading();
+	if (conf_load(gateway_sections, g->path, &conf, &err) != 0) {
+		log_error("%s", err.text);
+		log_error("gateway: configuration not reloaded, the old one stays");
+	} else if (!same_sections(g->conf, conf)) {
+		conf_free(conf);
+	} else {
+		conf_diff(g->conf, conf, warn_restart, NULL);
+		if (apply_conf(g, conf)) {
+			conf_free(g->conf);
+			g->conf = conf;
+			log_notice("gateway: configuration reloaded");
+		} else {
+			apply_conf(g, g->conf);
+			conf_free(conf);
+			log_error("gateway: configuration not reloaded, the old one stays");
+		}
+	}
+	notify_ready();
+}
+
+static void dump_count(const struct count *c, void *arg)
+{
+	(void)arg;
+	log_notice("count %s %llu", c->name, (unsigned long long)c->n);
+}
+
+static void dump_journal(const struct gateway *g)
+{
+	struct journal_status s;
+	if (!g->journal)
+		return;
+	journal_status(g->journal, &s);
+	log_notice("store live=%llu live_bytes=%llu disk_bytes=%llu max_bytes=%llu segments=%u "
+		   "written=%llu commits=%llu%s%s",
+		(unsigned long long)s.live_records, (unsigned long long)s.live_bytes,
+		(unsigned long long)s.disk_bytes, (unsigned long long)s.max_bytes, s.segments,
+		(unsigned long long)s.written_bytes, (unsigned long long)s.commits,
+		s.full ? " full" : "", s.error ? " failing" : "");
+}
+
+static void on_usr1(evutil_socket_t sig, short what, void *arg)
+{
+	struct gateway *g = arg;
+	struct router_stats s;
+
+	(void)sig;
+	(void)what;
+	clock_tick();
+	router_stats(g->router, &s);
+	log_notice("gateway %s sessions=%zu attached=%zu subscriptions=%zu retained=%zu "
+		   "queued_bytes=%zu published=%llu delivered=%llu",
+		g->id, sessions_count(g->sessions, false), sessions_count(g->sessions, true),
+		s.tree.leaves, s.tree.retained, messages_bytes(), (unsigned long long)s.published,
+		(unsigned long long)s.delivered);
+	dump_journal(g);
+	if (g->upstream)
+		upstream_dump(g->upstream);
+	for (size_t i = 0; i < N_ADAPTERS; i++)
+		if (g->adapters[i])
+			adapters[i]->dump(g->adapters[i]);
+	counts_each(dump_count, NULL);
+}
+
+static const struct {
+	int signal;
+	void (*on)(evutil_socket_t, short, void *);
+} signals[N_SIGNALS] = {
+	{ SIGTERM, on_term },
+	{ SIGINT, on_term },
+	{ SIGHUP, on_hup },
+	{ SIGUSR1, on_usr1 },
+};
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	clock_tick();
+}
+
+static int start_loop(struct gateway *g)
+{
+	g->base = event_base_new();
+	if (!g->base)
+		return -ENOMEM;
+	g->wake = evtimer_new(g->base, on_wake, g);
+	if (!g->wake)
+		return -ENOMEM;
+	for (size_t i = 0; i < N_SIGNALS; i++) {
+		g->signals[i] = evsignal_new(g->base, signals[i].signal, signals[i].on, g);
+		if (!g->signals[i] || event_add(g->signals[i], NULL) != 0)
+			return -ENOMEM;
+	}
+	timer_init(&g->drain_limit, on_drain_limit);
+	return 0;
+}
+
+static int start_backlog(struct gateway *g)
+{
+	if (!conf_section(g->conf, "upstream"))
+		return 0;
+	g->backlog = backlog_new(g->conf);
+	return g->backlog ? 0 : -ENOMEM;
+}
+
+int gateway_new(struct conf *conf, const char *path, struct gateway **out)
+{
+	static int (*const steps[])(struct gateway *) = {
+		start_loop,
+		set_message_limits,
+		start_backlog,
+		start_store,
+		start_hub,
+		start_adapters,
+		start_upstream,
+	};
+	struct gateway *g = must_calloc(1, sizeof(*g));
+	uint64_t seed;
+
+	random_bytes(&seed, sizeof(seed));
+	hash_seed(seed);
+	g->conf = conf;
+	g->path = path;
+	set_id(g);
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		int err = steps[i](g);
+		if (err) {
+			g->conf = NULL; /* stays the caller's */
+			gateway_free(g);
+			return status_of(err);
+		}
+	}
+	log_notice("gateway: %s is up", g->id);
+	notify_watchdog_start();
+	notify_ready();
+	*out = g;
+	return 0;
+}
+
+static void wait_for_events(struct gateway *g, bool more)
+{
+	int64_t next = timers_next_ms();
+
+	if (more || next == 0) {
+		event_base_loop(g->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+		return;
+	}
+	if (next > 0) {
+		struct timeval tv = { next / 1000, (next % 1000) * 1000 };
+		evtimer_add(g->wake, &tv);
+	} else {
+		evtimer_del(g->wake);
+	}
+	event_base_loop(g->base, EVLOOP_ONCE);
+}
+
+/* All that happened is done before anything leaves: an acknowledgement never overtakes what it
+ * promises. Returns whether there is more to do at once. */
+static bool turn(struct gateway *g)
+{
+	clock_tick();
+	timers_run();
+	receipts_run();
+	bool more = router_turn(g->router);
+	if (g->upstream)
+		upstream_turn(g->upstream);
+	if (g->journal)
+		journal_turn(g->journal);
+	for (size_t i = 0; i < N_ADAPTERS; i++)
+		if (g->adapters[i])
+			adapters[i]->flush(g->adapters[i]);
+	reap();
+	return more || receipts_pending();
+}
+
+static bool drained(struct gateway *g)
+{
+	bool idle = true;
+
+	for (size_t i = 0; i < N_ADAPTERS; i++)
+		if (g->adapters[i] && !adapters[i]->drain(g->adapters[i]))
+			idle = false;
+	if (g->upstream && !upstream_drain(g->upstream))
+		idle = false;
+	return idle;
+}
+
+int gateway_run(struct gateway *g)
+{
+	bool more = true;
+
+	while (!g->stopped) {
+		wait_for_events(g, more);
+		more = turn(g);
+		if (g->stopping && drained(g))
+			g->stopped = true;
+	}
+	return EXIT_SUCCESS;
+}
+
+static void stop_adapters(struct gateway *g)
+{
+	for (size_t i = 0; i < N_ADAPTERS; i++) {
+		if (!g->adapters[i])
+			continue;
+		adapters[i]->flush(g->adapters[i]);
+		adapters[i]->stop(g->adapters[i]);
+	}
+}
+
+void gateway_free(struct gateway *g)
+{
+	notify_watchdog_stop();
+	timer_disarm(&g->drain_limit);
+	if (g->sessions)
+		sessions_free(g->sessions);
+	stop_adapters(g);
+	if (g->upstream)
+		upstream_stop(g->upstream);
+	if (g->backlog)
+		backlog_free(g->backlog);
+	reap();
+	if (g->router)
+		router_free(g->router);
+	if (g->journal)
+		journal_close(g->journal, JOURNAL_END_MS);
+	for (size_t i = 0; i < N_SIGNALS; i++)
+		if (g->signals[i])
+			event_free(g->signals[i]);
+	if (g->wake)
+		event_free(g->wake);
+	if (g->base)
+		event_base_free(g->base);
+	if (g->conf)
+		conf_free(g->conf);
+	free(g);
+}
