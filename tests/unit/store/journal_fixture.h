@@ -32,6 +32,12 @@ struct seen {
 	char start[28];
 };
 
+struct fixture;
+struct typed {
+	struct fixture *f;
+	uint8_t type;
+};
+
 struct fixture {
 	char dir[64];
 	struct event_base *base;
@@ -39,6 +45,7 @@ struct fixture {
 	struct journal *j;
 	struct journal_report report;
 	struct journal_handler handlers[JOURNAL_TYPES];
+	struct typed types[JOURNAL_TYPES];
 	struct seen *seen; /* what the last open replayed */
 	size_t n_seen, cap_seen;
 	uint64_t refuse_seq; /* the handler answers negative to it */
@@ -48,12 +55,6 @@ struct waiter {
 	struct journal_wait wait;
 	int fired, err;
 };
-
-struct typed {
-	struct fixture *f;
-	uint8_t type;
-};
-static struct typed fixture_types[JOURNAL_TYPES];
 
 static inline int fixture_replay(void *arg, uint64_t seq, struct span body)
 {
@@ -82,8 +83,8 @@ static inline void fixture_init(struct fixture *f, int64_t max_bytes)
 	f->base = event_base_new();
 	f->conf = (struct store_conf){ f->dir, max_bytes, 250 };
 	for (uint8_t i = 1; i < JOURNAL_TYPES; i++) {
-		fixture_types[i] = (struct typed){ f, i };
-		f->handlers[i] = (struct journal_handler){ fixture_replay, &fixture_types[i] };
+		f->types[i] = (struct typed){ f, i };
+		f->handlers[i] = (struct journal_handler){ fixture_replay, &f->types[i] };
 	}
 }
 
