@@ -1,0 +1,71 @@
+"""tidegate-sim, the simulated device."""
+
+import subprocess
+
+import harness
+from harness import until
+
+
+def sim(*args, check=True):
+    done = subprocess.run([harness.SIM, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                          check=False)
+    if check and done.returncode != 0:
+        raise AssertionError((done.stdout, done.stderr))
+    return done
+
+
+def subscriber(site, *args):
+    p = harness.Process([harness.SIM, *map(str, args), "subscribe"], "sim")
+    site.processes.append(p)
+    return p
+
+
+def test_publish_with_each_protocol(site):
+    gateway = site.gateway().start()
+    local = site.mqtt(gateway, "local")
+    local.subscribe("#", 2)
+    for protocol, port in (("mqttsn", gateway.sn_port), ("coap", gateway.coap_port), ("mqtt", gateway.mqtt_port)):
+        out = sim("-P", protocol, "-p", port, "-t", "sim/" + protocol, "-m", "%c %n", "-c", 3, "publish")
+        assert b"sent=3 acked=3" in out.stdout, out.stdout
+        until(lambda: len(local.payloads("sim/" + protocol)) == 3, protocol)
+        assert local.payloads("sim/" + protocol) == [b"sim 0", b"sim 1", b"sim 2"]
+
+
+def test_subscribe_with_each_protocol(site):
+    gateway = site.gateway().start()
+    local = site.mqtt(gateway, "local")
+    watchers = []
+    for protocol, port in (("mqttsn", gateway.sn_port), ("coap", gateway.coap_port), ("mqtt", gateway.mqtt_port)):
+        watchers.append(subscriber(site, "-P", protocol, "-p", port, "-i", "w-" + protocol, "-t", "s/#", "-c", 2))
+    local.publish("s/probe", b"here", qos=1, retain=True)
+    for w in watchers:
+        w.wait_line(r"s/probe  here")
+    local.publish("s/x", b"second", qos=1)
+    for w in watchers:
+        assert w.wait_exit() == 0, w.output()
+        assert any("s/x  second" in line for line in w.lines), w.lines
+
+
+def test_many_clients(site):
+    gateway = site.gateway().start()
+    out = sim("-p", gateway.sn_port, "-n", 200, "-t", "many/%c", "-q", 2, "-c", 5, "--quiet", "publish")
+    assert b"clients=200" in out.stdout and b"sent=1000 acked=1000" in out.stdout, out.stdout
+
+
+def test_sleep_cycles(site):
+    gateway = site.gateway().start()
+    local = site.mqtt(gateway, "local")
+    sleeper = subscriber(site, "-p", gateway.sn_port, "-t", "z/#", "--sleep", 1, "-c", 3)
+    gateway.wait_log(r"sim.*(asleep|sleep)")
+    for n in range(3):
+        local.publish("z/x", b"%d" % n)
+    assert sleeper.wait_exit() == 0, sleeper.output()
+
+
+def test_wrong_use(site):
+    assert sim("-q", 3, "-t", "x", "publish", check=False).returncode == 64
+    assert sim("dance", check=False).returncode == 64
+    assert sim("publish", check=False).returncode == 64
+
+
+harness.run(*[f for name, f in sorted(globals().items()) if name.startswith("test_")])
