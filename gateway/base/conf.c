@@ -105,16 +105,39 @@ static int entry_append(struct entry *e, const char *text, size_t len)
 	return 0;
 }
 
+/* "known_key = ..." indented by somebody who likes indented keys. */
+static bool is_setting(const struct conf_part *part, const char *text)
+{
+	char key[NAME_MAX_BYTES + 1];
+	size_t len = strcspn(text, "= \t");
+	if (len >= sizeof(key) || text[len + strspn(text + len, " \t")] != '=')
+		return false;
+	memcpy(key, text, len);
+	key[len] = '\0';
+	return conf_find_row(part, key);
+}
+
+/* What is wrong with an indented line, or NULL. */
+static const char *continuation_fault(const struct entry *open, const char *text)
+{
+	if (!open)
+		return "line begins with white space, but there is no value to go on";
+	/* Is it the filter or a comment? A guess would drop one of them in silence. */
+	if (*text == '#')
+		return "write \"#\" with quotes for the filter, or ; for a comment";
+	if (is_setting(open->part, text))
+		return "line begins with white space, which makes it part of the value above";
+	return NULL;
+}
+
 static int read_continuation(struct source *s, const char *text)
 {
-	if (!s->open)
-		return source_fail(
-			s, "line begins with white space, but there is no value to go on");
-	/* Is it the filter or a comment? A guess would drop one of them in silence. */
-	if (text[0] == '#' && (!text[1] || text[1] == ','))
-		return source_fail(s, "write \"#\" with quotes for the filter, or ; for a comment");
-	if (*text == ';' || *text == '#')
+	bool lone_hash = s->open && text[0] == '#' && (!text[1] || text[1] == ',');
+	if ((*text == ';' || *text == '#') && !lone_hash)
 		return 0;
+	const char *fault = continuation_fault(s->open, text);
+	if (fault)
+		return source_fail(s, fault);
 	if (entry_append(s->open, text, conf_value_len(text)) < 0)
 		s->rc = conf_no_memory(s->err);
 	return s->rc;
@@ -268,6 +291,16 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
+static int conf_read_in_dir(
+	struct conf *c, const char *dir, const char *name, struct conf_error *err)
+{
+	char path[PATH_MAX];
+	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
+		return conf_error_at(
+			err, (struct conf_pos){ dir, 0 }, NULL, NULL, "%s", strerror(ENAMETOOLONG));
+	return conf_read_file(c, path, err);
+}
+
 static int conf_read_dir(struct conf *c, const char *dir, struct conf_error *err)
 {
 	struct dirent **names;
@@ -278,10 +311,8 @@ static int conf_read_dir(struct conf *c, const char *dir, struct conf_error *err
 		return conf_error_at(err, (struct conf_pos){ dir, 0 }, NULL, NULL, "%m");
 	int rc = 0;
 	for (int i = 0; i < n; i++) {
-		char path[PATH_MAX];
-		snprintf(path, sizeof(path), "%s/%s", dir, names[i]->d_name);
 		if (rc == 0)
-			rc = conf_read_file(c, path, err);
+			rc = conf_read_in_dir(c, dir, names[i]->d_name, err);
 		free(names[i]);
 	}
 	free(names);

@@ -75,9 +75,10 @@ struct conf_error {
  * Lines over 4096 octets, NUL bytes, keys outside a section, unknown sections and keys (with a "did
  * you mean"), values out of range are errors. A value goes on in continuation lines that start with
  * white space. ';' or '#' begins a comment at the start of a line, and after white space inside one
- * unless the value is quoted with "...": values are never cut in silence. `sections` is
- * NULL-terminated and outlives the conf. Returns 0 or -EINVAL (or -ENOENT, -EACCES, -ENOMEM) with
- * *err filled. */
+ * unless the value is quoted with "..." (\" and \\ inside); a '#' where an item begins, as in
+ * "export = #", is the item. So values are never cut in silence. "key =" alone makes a string
+ * absent and a list empty. `sections` is NULL-terminated and outlives the conf. Returns 0 or
+ * -EINVAL (or -ENOENT, -EACCES, -ENOMEM) with *err filled. */
 int conf_load(const struct conf_section *const *sections, const char *path, struct conf **out,
 	struct conf_error *err);
 /* The same from memory, without conf.d; `name` stands for the file's name in messages. */

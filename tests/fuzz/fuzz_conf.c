@@ -28,10 +28,10 @@ static const struct conf_row rows[] = {
 	{ ROW(list, CONF_LIST), .max = 100, .def = "#" },
 };
 
-static const struct conf_section plain = { "plain", "Help.", sizeof(struct values), rows,
-	ARRAY_SIZE(rows), false, NULL };
-static const struct conf_section optional = { "optional", "Help.", sizeof(struct values), rows,
-	ARRAY_SIZE(rows), true, NULL };
+#define SECTION                                                                                    \
+	.help = "Help.", .size = sizeof(struct values), .rows = rows, .n_rows = ARRAY_SIZE(rows)
+static const struct conf_section plain = { .name = "plain", SECTION };
+static const struct conf_section optional = { .name = "optional", SECTION, .optional = true };
 static const struct conf_section *const sections[] = { &plain, &optional, NULL };
 
 static void differs(const char *section, const struct conf_row *row, void *arg)
