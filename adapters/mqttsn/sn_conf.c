@@ -1,0 +1,172 @@
+#include "adapters/mqttsn/sn_conf.h"
+
+#include "adapters/mqttsn/sn_predefined.h"
+#include "gateway/base/addr.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define DAY    (1440 * MINUTE)
+
+static const char *const minus_one_names[] = { "off", "predefined", "all", NULL };
+static const char *const takeover_names[] = { "refuse", "same-ip", "allow", NULL };
+
+static const char *check_listen(const char *value)
+{
+	struct uri u;
+	struct addr a;
+	if (uri_parse(&u, value) < 0 || strcmp(u.scheme, "udp") != 0 || u.path[0] ||
+		addr_from_text(&a, u.host, u.port) < 0 || addr_is_multicast(&a))
+		return "udp://ADDRESS:PORT with a numeric address, such as udp://127.0.0.1:1884";
+	return NULL;
+}
+
+#define ROW(field) .offset = offsetof(struct sn_conf, field)
+
+static const struct conf_row rows[] = {
+	{ .key = "listen",
+		.type = CONF_LIST,
+		ROW(listen),
+		.def = "udp://127.0.0.1:1884",
+		.check = check_listen,
+		.sample = "udp://127.0.0.1:1884, udp://[::1]:1884",
+		.help = "Where devices reach the gateway; without a port it is 1884." },
+	{ .key = "allow_plain",
+		.type = CONF_BOOL,
+		ROW(allow_plain),
+		.def = "no",
+		.help = "Permits listeners beyond loopback without encryption: everybody who "
+			"reaches them can read and forge what devices say." },
+	{ .key = "gateway_id",
+		.type = CONF_INT,
+		ROW(gateway_id),
+		.min = 1,
+		.max = 255,
+		.def = "1",
+		.reload = true,
+		.help = "Number of this gateway among those that devices find with SEARCHGW." },
+	{ .key = "retry_interval",
+		.type = CONF_TIME,
+		ROW(retry_interval_ms),
+		.min = 100,
+		.max = 5 * MINUTE,
+		.def = "10s",
+		.reload = true,
+		.help = "How long a device has to answer before it is sent the same again "
+			"(T_retry)." },
+	{ .key = "retry_count",
+		.type = CONF_INT,
+		ROW(retry_count),
+		.min = 0,
+		.max = 100,
+		.def = "3",
+		.reload = true,
+		.help = "How often a device is sent the same again before it counts as lost "
+			"(N_retry)." },
+	{ .key = "wait_interval",
+		.type = CONF_TIME,
+		ROW(wait_interval_ms),
+		.min = 100,
+		.max = DAY,
+		.def = "5m",
+		.reload = true,
+		.help = "Pause before a device that reported congestion is sent the same again "
+			"(T_WAIT)." },
+	{ .key = "keepalive_max",
+		.type = CONF_TIME,
+		ROW(keepalive_max_ms),
+		.max = 365 * DAY,
+		.def = "0",
+		.reload = true,
+		.help = "Longest keep alive and sleep granted, also to devices that ask for none; "
+			"0 grants what they ask for." },
+	{ .key = "predefined_file",
+		.type = CONF_FILE,
+		ROW(predefined_file),
+		.reload = true,
+		.sample = "/etc/tidegate/topics.conf",
+		.help = "Predefined topic ids: [*] or [client-id] headers with lines id = topic "
+			"below." },
+	{ .key = "qos_minus_one",
+		.type = CONF_ENUM,
+		ROW(qos_minus_one),
+		.def = "predefined",
+		.choices = minus_one_names,
+		.reload = true,
+		.help = "Which topics may be published to at QoS -1, without a connection: none, "
+			"predefined ones, or short names as well." },
+	{ .key = "takeover",
+		.type = CONF_ENUM,
+		ROW(takeover),
+		.def = "same-ip",
+		.choices = takeover_names,
+		.reload = true,
+		.help = "Whether a client id may go on from another address than it had: never "
+			"while it is connected, from another port of its address, or from "
+			"anywhere." },
+	{ .key = "session_expiry",
+		.type = CONF_TIME,
+		ROW(session_expiry_ms),
+		.min = SECOND,
+		.max = 3650 * DAY,
+		.def = "7d",
+		.reload = true,
+		.help = "How long subscriptions, topic ids and messages are kept for a device that "
+			"connected without CleanSession and is away." },
+	{ .key = "topics_per_client",
+		.type = CONF_INT,
+		ROW(topics_per_client),
+		.min = 1,
+		.max = 65534,
+		.def = "1000",
+		.reload = true,
+		.help = "Most topic names that one device can have ids for." },
+	{ .key = "half_open",
+		.type = CONF_INT,
+		ROW(half_open),
+		.min = 1,
+		.max = 100000,
+		.def = "200",
+		.reload = true,
+		.help = "Most devices that are connecting and still owe the gateway their will; "
+			"the "
+			"one that has been at it the longest gives way." },
+};
+
+static bool stays_here(const char *listen)
+{
+	struct uri u;
+	struct addr a;
+	return uri_parse(&u, listen) == 0 && addr_from_text(&a, u.host, u.port) == 0 &&
+	       addr_is_loopback(&a);
+}
+
+static int check(const struct conf *conf, void *section, struct conf_error *err)
+{
+	const struct sn_conf *c = section;
+	for (size_t i = 0; i < c->listen.n && !c->allow_plain; i++) {
+		if (!stays_here(c->listen.items[i]))
+			return conf_fail(err, conf, "mqttsn", "listen",
+				"%s is not on loopback and not encrypted; set allow_plain = yes if "
+				"its network can be trusted",
+				c->listen.items[i]);
+	}
+	char why[400];
+	struct sn_predefined *predefined;
+	if (sn_predefined_load(c->predefined_file, &predefined, why, sizeof(why)) < 0)
+		return conf_fail(err, conf, "mqttsn", "predefined_file", "%s", why);
+	sn_predefined_free(predefined);
+	return 0;
+}
+
+const struct conf_section sn_conf_section = {
+	.name = "mqttsn",
+	.help = "MQTT-SN 1.2 over UDP, for sensors and actuators. Without the section it is off.",
+	.size = sizeof(struct sn_conf),
+	.rows = rows,
+	.n_rows = ARRAY_SIZE(rows),
+	.optional = true,
+	.check = check,
+};

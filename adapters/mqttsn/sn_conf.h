@@ -1,0 +1,30 @@
+#ifndef TIDEGATE_ADAPTERS_MQTTSN_SN_CONF_H
+#define TIDEGATE_ADAPTERS_MQTTSN_SN_CONF_H
+
+#include "gateway/base/conf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum sn_minus_one { SN_MINUS_ONE_OFF, SN_MINUS_ONE_PREDEFINED, SN_MINUS_ONE_ALL };
+enum sn_takeover { SN_TAKEOVER_REFUSE, SN_TAKEOVER_SAME_IP, SN_TAKEOVER_ALLOW };
+
+/* Section [mqttsn]. */
+struct sn_conf {
+	struct conf_list listen;
+	bool allow_plain;
+	int64_t gateway_id;
+	int64_t retry_interval_ms; /* T_retry */
+	int64_t retry_count;       /* N_retry */
+	int64_t wait_interval_ms;  /* T_WAIT */
+	int64_t keepalive_max_ms;  /* 0: as the device asks */
+	const char *predefined_file;
+	int qos_minus_one; /* enum sn_minus_one */
+	int takeover;      /* enum sn_takeover */
+	int64_t session_expiry_ms;
+	int64_t topics_per_client;
+	int64_t half_open;
+};
+extern const struct conf_section sn_conf_section;
+
+#endif

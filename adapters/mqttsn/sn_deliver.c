@@ -1,0 +1,366 @@
+#include "adapters/mqttsn/sn_handlers.h"
+
+#include "gateway/base/count.h"
+#include "gateway/base/log.h"
+#include "gateway/core/topic.h"
+
+#include <errno.h>
+
+/* Towards the device: REGISTER where it does not know the id yet, one QoS 1/2 message (or REGISTER)
+ * outstanding, repetitions (MQTT-SN 1.2, 6.5, 6.10, 6.13). */
+
+/* Length in three octets, type, flags, topic id, message id. */
+#define PUBLISH_HEADER 9
+
+static struct count repeated = COUNT("mqttsn.repeated");
+static struct count no_id = COUNT("mqttsn.no_topic_id");
+
+static void wait_for(struct sn_peer *p, enum sn_wait what, uint16_t msg_id)
+{
+	p->waiting = (uint8_t)what;
+	p->msg_id = msg_id;
+	p->tries = 0;
+	timer_arm(&p->timer, p->gw->conf.retry_interval_ms);
+}
+
+static void stop_waiting(struct sn_peer *p)
+{
+	p->waiting = SN_WAIT_NOTHING;
+	timer_disarm(&p->timer);
+}
+
+static bool waits_for(const struct sn_peer *p, enum sn_wait what, uint16_t msg_id)
+{
+	return p->waiting == what && p->msg_id == msg_id;
+}
+
+/* session_pump() follows when the socket has room. */
+static int block(struct sn_peer *p)
+{
+	list_remove(&p->blocked);
+	list_append(&p->gw->blocked, &p->blocked);
+	return -EAGAIN;
+}
+
+static int send_register(struct sn_peer *p, const struct sn_topic *t)
+{
+	struct sn_packet out = {
+		.type = SN_REGISTER,
+		.topic_id = t->id,
+		.msg_id = p->last_register,
+		.data = sn_topic_name(t),
+	};
+	return sn_peer_send(p, &out);
+}
+
+/* -EAGAIN: the message goes after REGACK. */
+static int ask_to_register(struct sn_peer *p, const struct sn_topic *t)
+{
+	if (!++p->last_register)
+		p->last_register = 1;
+	if (send_register(p, t) == -EAGAIN)
+		return block(p);
+	p->topic_id = t->id;
+	wait_for(p, SN_WAIT_REGACK, p->last_register);
+	return -EAGAIN;
+}
+
+/* The name's entry, made where a wildcard brought a new name. NULL: the table is full. */
+static struct sn_topic *topic_for(struct sn_peer *p, struct span name)
+{
+	static struct log_limit limit = LOG_LIMIT(5, 60000);
+	struct session *s = p->link.session;
+	struct sn_topics *topics = sn_topics_of(s);
+	struct sn_topic *t = NULL;
+	if (topics)
+		t = sn_topics_add(topics, name, (uint32_t)p->gw->conf.topics_per_client);
+	if (!t) {
+		count_one(&no_id);
+		log_limited(&limit, LOG_LEVEL_INFO,
+			"%s mqttsn: no topic id left for %.*s, message dropped", s->who.client_id,
+			SPAN_ARGS(name));
+	}
+	return t;
+}
+
+static bool goes_predefined(const struct sn_peer *p, const struct sn_topic *t)
+{
+	if (!t || t->as != SN_AS_PREDEFINED)
+		return false;
+	/* The file may have been changed since the device subscribed. */
+	return span_equal(
+		sn_topic_name(t), sn_predefined_find(p->gw->predefined,
+					  p->link.session->who.client_id, t->predefined_id));
+}
+
+static bool goes_short(const struct sn_topic *t, struct span name)
+{
+	return name.len == 2 && (!t || t->as == SN_AS_DEFAULT || t->as == SN_AS_SHORT);
+}
+
+/* Fills in topic id and type. 0; -EAGAIN: after a REGISTER; -EPERM: the device refused the name. */
+static int name_topic(struct sn_peer *p, struct span name, struct sn_packet *out)
+{
+	struct sn_topic *t = sn_topics_by_name(sn_topics_peek(p->link.session), name);
+	if (t && t->refused)
+		return -EPERM;
+	if (goes_predefined(p, t)) {
+		out->topic_type = SN_TOPIC_PREDEFINED;
+		out->topic_id = t->predefined_id;
+		return 0;
+	}
+	if (goes_short(t, name)) {
+		out->topic_type = SN_TOPIC_SHORT;
+		out->topic_id = sn_short_id(name);
+		return 0;
+	}
+	if (!t && !(t = topic_for(p, name)))
+		return -EPERM;
+	if (!t->announced)
+		return ask_to_register(p, t);
+	out->topic_type = SN_TOPIC_NORMAL;
+	out->topic_id = t->id;
+	return 0;
+}
+
+static int send_publish(struct sn_peer *p, const struct delivery *d, bool dup)
+{
+	struct sn_packet out = {
+		.type = SN_PUBLISH,
+		.dup = dup,
+		.qos = d->qos,
+		.retain = d->retain,
+		.msg_id = d->packet_id,
+		.data = message_payload(d->msg),
+	};
+	int rc = name_topic(p, message_topic(d->msg), &out);
+	return rc < 0 ? rc : sn_peer_send(p, &out);
+}
+
+int sn_deliver(struct link *l, struct delivery *d)
+{
+	struct sn_peer *p = sn_peer_of(l);
+	if ((p->state != SN_ACTIVE && p->state != SN_AWAKE) || p->waiting)
+		return -EAGAIN;
+	if (message_payload(d->msg).len > SN_DATAGRAM_MAX - PUBLISH_HEADER)
+		return -EMSGSIZE;
+	int rc = send_publish(p, d, d->dup);
+	if (rc == -EAGAIN && !p->waiting)
+		return block(p);
+	if (rc == 0 && d->qos)
+		wait_for(p, SN_WAIT_ACK, d->packet_id);
+	return rc;
+}
+
+int sn_release(struct link *l, struct delivery *d)
+{
+	struct sn_peer *p = sn_peer_of(l);
+	bool again = waits_for(p, SN_WAIT_PUBCOMP, d->packet_id);
+	if ((p->state != SN_ACTIVE && p->state != SN_AWAKE) || (p->waiting && !again))
+		return -EAGAIN;
+	struct sn_packet out = { .type = SN_PUBREL, .msg_id = d->packet_id };
+	if (sn_peer_send(p, &out) < 0)
+		return block(p);
+	if (!again)
+		wait_for(p, SN_WAIT_PUBCOMP, d->packet_id);
+	return 0;
+}
+
+void sn_stop_delivery(struct sn_peer *p)
+{
+	bool in_flight = p->waiting == SN_WAIT_ACK || p->waiting == SN_WAIT_PUBCOMP;
+	stop_waiting(p);
+	if (in_flight && p->link.session)
+		session_requeue(p->link.session, p->msg_id);
+}
+
+void sn_unblock(struct sn_gateway *gw, const struct sn_socket *socket)
+{
+	struct list waiting;
+	list_init(&waiting);
+	list_splice(&waiting, &gw->blocked);
+	while (!list_empty(&waiting)) {
+		struct sn_peer *p = list_first(&waiting, struct sn_peer, blocked);
+		list_remove(&p->blocked);
+		if (p->route.socket != socket) {
+			list_append(&gw->blocked, &p->blocked);
+			continue;
+		}
+		if (!p->link.session)
+			continue;
+		session_pump(p->link.session);
+		sn_settle(p);
+	}
+}
+
+static void repeat_publish(struct sn_peer *p)
+{
+	struct session *s = p->link.session;
+	const struct delivery *d = session_in_flight(s, p->msg_id);
+	if (!d) {
+		stop_waiting(p);
+		session_pump(s);
+		return;
+	}
+	send_publish(p, d, true);
+	/* The device has forgotten the id meanwhile: the message comes again behind REGISTER. */
+	if (p->waiting == SN_WAIT_REGACK)
+		session_requeue(s, d->packet_id);
+}
+
+static void repeat(struct sn_peer *p)
+{
+	const struct sn_topic *t;
+	count_one(&repeated);
+	timer_arm(&p->timer, p->gw->conf.retry_interval_ms);
+	switch ((enum sn_wait)p->waiting) {
+	case SN_WAIT_REGACK:
+		t = sn_topics_by_id(sn_topics_peek(p->link.session), p->topic_id);
+		if (t)
+			send_register(p, t);
+		break;
+	case SN_WAIT_ACK:
+		repeat_publish(p);
+		break;
+	case SN_WAIT_PUBCOMP:
+		sn_peer_send(p, &(struct sn_packet){ .type = SN_PUBREL, .msg_id = p->msg_id });
+		break;
+	case SN_WAIT_NOTHING:
+	case SN_WAIT_PAUSE:
+		break;
+	}
+}
+
+/* N_retry is used up (6.13, 6.14): an active device is lost, an awake one must have gone back to
+ * sleep. */
+static void give_up(struct sn_peer *p)
+{
+	if (p->state == SN_AWAKE)
+		sn_fall_asleep(p);
+	else
+		sn_peer_lost(p, "no answer");
+}
+
+void sn_retry(struct sn_peer *p)
+{
+	if (p->waiting == SN_WAIT_PAUSE) {
+		stop_waiting(p);
+		session_pump(p->link.session);
+		sn_settle(p);
+	} else if (p->waiting && p->tries < p->gw->conf.retry_count) {
+		p->tries++;
+		repeat(p);
+	} else if (p->waiting) {
+		give_up(p);
+	}
+}
+
+/* The device is congested: nothing for T_WAIT. One that is awake may as well sleep. */
+static void pause_delivery(struct sn_peer *p)
+{
+	if (p->state == SN_AWAKE) {
+		sn_peer_send_bare(p, SN_PINGRESP);
+		sn_fall_asleep(p);
+	} else if (p->state == SN_ACTIVE) {
+		p->waiting = SN_WAIT_PAUSE;
+		timer_arm(&p->timer, p->gw->conf.wait_interval_ms);
+	}
+}
+
+void sn_on_regack(const struct sn_input *in)
+{
+	struct sn_peer *p = in->peer;
+	if (!waits_for(p, SN_WAIT_REGACK, in->p->msg_id))
+		return;
+	struct sn_topic *t = sn_topics_by_id(sn_topics_peek(p->link.session), p->topic_id);
+	stop_waiting(p);
+	if (in->p->return_code == SN_CONGESTION) {
+		pause_delivery(p);
+		return;
+	}
+	/* A device that wants no such topic is not asked again (6.10 leaves open what follows). */
+	if (t && in->p->return_code == SN_ACCEPTED)
+		t->announced = true;
+	else if (t)
+		t->refused = true;
+	session_pump(p->link.session);
+}
+
+/* The device does not know the id: REGISTER (or an id of its own for a predefined or short name)
+ * precedes the next message of that name. */
+static void forget_id(struct sn_peer *p, const struct delivery *d, uint16_t topic_id)
+{
+	struct sn_topics *topics = sn_topics_peek(p->link.session);
+	struct sn_topic *t =
+		d ? topic_for(p, message_topic(d->msg)) : sn_topics_by_id(topics, topic_id);
+	if (!t)
+		return;
+	t->announced = false;
+	if (d)
+		t->as = SN_AS_NAME;
+}
+
+/* MQTT-SN 1.2, 6.10: forget the id, register anew, send again; but not for ever. */
+static void on_unknown_id(struct sn_peer *p, uint16_t msg_id, uint16_t topic_id)
+{
+	struct session *s = p->link.session;
+	const struct delivery *d = msg_id ? session_in_flight(s, msg_id) : NULL;
+	forget_id(p, d, topic_id);
+	if (!d)
+		return;
+	if (p->unknown_ids++ >= MAX(p->gw->conf.retry_count, 1)) {
+		p->unknown_ids = 0;
+		session_refused(s, msg_id);
+		return;
+	}
+	session_requeue(s, msg_id);
+	session_pump(s);
+}
+
+void sn_on_puback(const struct sn_input *in)
+{
+	struct sn_peer *p = in->peer;
+	struct session *s = p->link.session;
+	uint16_t id = in->p->msg_id;
+	const struct delivery *d = session_in_flight(s, id);
+	if (d && (d->state == DELIVERY_RELEASED || (d->qos == 2 && !in->p->return_code)))
+		return; /* no answer to that step of QoS 2 */
+	if (waits_for(p, SN_WAIT_ACK, id))
+		stop_waiting(p);
+	switch (in->p->return_code) {
+	case SN_ACCEPTED:
+		p->unknown_ids = 0;
+		session_acked(s, id);
+		break;
+	case SN_CONGESTION:
+		if (session_requeue(s, id))
+			pause_delivery(p);
+		break;
+	case SN_INVALID_TOPIC_ID:
+		on_unknown_id(p, id, in->p->topic_id);
+		break;
+	default:
+		session_refused(s, id);
+		break;
+	}
+}
+
+void sn_on_pubrec(const struct sn_input *in)
+{
+	struct sn_peer *p = in->peer;
+	uint16_t id = in->p->msg_id;
+	if (waits_for(p, SN_WAIT_ACK, id))
+		stop_waiting(p);
+	p->unknown_ids = 0;
+	/* An exchange that is over here must end there as well. */
+	if (!session_received(p->link.session, id))
+		sn_peer_send(p, &(struct sn_packet){ .type = SN_PUBREL, .msg_id = id });
+}
+
+void sn_on_pubcomp(const struct sn_input *in)
+{
+	struct sn_peer *p = in->peer;
+	if (waits_for(p, SN_WAIT_PUBCOMP, in->p->msg_id))
+		stop_waiting(p);
+	session_completed(p->link.session, in->p->msg_id);
+}

@@ -1,0 +1,255 @@
+#include "adapters/mqttsn/sn_peer.h"
+
+#include "gateway/base/count.h"
+#include "gateway/base/log.h"
+
+#include <stdlib.h>
+
+#define BUCKETS_MIN 64
+
+static struct count lost = COUNT("mqttsn.lost");
+static struct count unsent = COUNT("mqttsn.no_room");
+
+static void on_closed(struct link *l, enum reason reason);
+
+static const struct link_ops link_ops = {
+	.deliver = sn_deliver,
+	.release = sn_release,
+	.published = sn_published,
+	.closed = on_closed,
+};
+
+static struct list *buckets_init(struct list *buckets, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		list_init(&buckets[i]);
+	return buckets;
+}
+
+void sn_gateway_init(struct sn_gateway *gw, const struct env *env, const struct sn_conf *conf,
+	struct sn_predefined *predefined)
+{
+	gw->env = *env;
+	gw->conf = *conf;
+	gw->predefined = predefined;
+	gw->anonymous = (struct identity){
+		.client_id = "",
+		.protocol = PROTO_MQTTSN,
+		.origin = identity_new_origin(),
+	};
+	gw->buckets = buckets_init(must_calloc(BUCKETS_MIN, sizeof(struct list)), BUCKETS_MIN);
+	gw->n_buckets = BUCKETS_MIN;
+	list_init(&gw->half_open);
+	list_init(&gw->clients);
+	list_init(&gw->blocked);
+}
+
+static void forget_all(struct list *peers)
+{
+	while (!list_empty(peers)) {
+		struct sn_peer *p = list_first(peers, struct sn_peer, node);
+		session_detach(&p->link, DETACH_CLEAN);
+		sn_peer_remove(p);
+	}
+}
+
+void sn_gateway_destroy(struct sn_gateway *gw)
+{
+	forget_all(&gw->half_open);
+	forget_all(&gw->clients);
+	sn_predefined_free(gw->predefined);
+	free(gw->buckets);
+}
+
+int sn_send(struct sn_gateway *gw, const struct sn_route *to, const struct sn_packet *p)
+{
+	int n = sn_encode(p, gw->scratch, sizeof(gw->scratch));
+	if (n < 0)
+		return n;
+	int rc = to->socket->ops->send(to->socket, &to->addr, span_of(gw->scratch, (size_t)n));
+	if (rc < 0)
+		count_one(&unsent);
+	return rc;
+}
+
+int sn_peer_send(struct sn_peer *p, const struct sn_packet *packet)
+{
+	return sn_send(p->gw, &p->route, packet);
+}
+
+void sn_peer_send_bare(struct sn_peer *p, enum sn_type type)
+{
+	sn_peer_send(p, &(struct sn_packet){ .type = (uint8_t)type });
+}
+
+static struct list *bucket_of(const struct sn_gateway *gw, const struct sn_route *route)
+{
+	uint64_t h = addr_hash(&route->addr) ^ (uintptr_t)route->socket >> 4;
+	return &gw->buckets[h & (gw->n_buckets - 1)];
+}
+
+struct sn_peer *sn_peer_find(struct sn_gateway *gw, const struct sn_route *route)
+{
+	struct list *bucket = bucket_of(gw, route), *pos;
+	list_for_each(pos, bucket) {
+		struct sn_peer *p = list_entry(pos, struct sn_peer, chain);
+		if (p->route.socket == route->socket && addr_equal(&p->route.addr, &route->addr))
+			return p;
+	}
+	return NULL;
+}
+
+struct sn_peer *sn_peer_of_session(const struct session *s)
+{
+	return s->link && s->link->ops == &link_ops ? sn_peer_of(s->link) : NULL;
+}
+
+static void rechain(struct sn_gateway *gw, struct list *peers)
+{
+	struct list *pos;
+	list_for_each(pos, peers) {
+		struct sn_peer *p = list_entry(pos, struct sn_peer, node);
+		list_append(bucket_of(gw, &p->route), &p->chain);
+	}
+}
+
+/* Without memory the chains get longer, that is all. */
+static void grow(struct sn_gateway *gw)
+{
+	size_t n = gw->n_buckets * 2;
+	struct list *old = gw->buckets, *buckets = calloc(n, sizeof(*buckets));
+	if (!buckets)
+		return;
+	gw->buckets = buckets_init(buckets, n);
+	gw->n_buckets = n;
+	rechain(gw, &gw->half_open);
+	rechain(gw, &gw->clients);
+	free(old);
+}
+
+/* One timer for all that a peer waits for: its state says what. */
+static void on_timer(struct timer *t)
+{
+	struct sn_peer *p = container_of(t, struct sn_peer, timer);
+	if (p->state == SN_WILL_TOPIC || p->state == SN_WILL_MSG)
+		sn_dialogue_timeout(p);
+	else
+		sn_retry(p);
+}
+
+/* The oldest of those without a session gives way, so that strangers cannot lock devices out. */
+static void make_way(struct sn_gateway *gw)
+{
+	if (gw->n_half_open >= (size_t)gw->conf.half_open)
+		sn_peer_remove(list_first(&gw->half_open, struct sn_peer, node));
+}
+
+struct sn_peer *sn_peer_new(struct sn_gateway *gw, const struct sn_route *route)
+{
+	make_way(gw);
+	struct sn_peer *p = calloc(1, sizeof(*p));
+	if (!p)
+		return NULL;
+	if (gw->n_peers >= gw->n_buckets)
+		grow(gw);
+	p->link.ops = &link_ops;
+	p->gw = gw;
+	p->route = *route;
+	timer_init(&p->timer, on_timer);
+	list_init(&p->blocked);
+	list_append(&gw->half_open, &p->node);
+	list_append(bucket_of(gw, route), &p->chain);
+	p->half_open = true;
+	gw->n_peers++;
+	gw->n_half_open++;
+	return p;
+}
+
+void sn_peer_move(struct sn_peer *p, const struct sn_route *route)
+{
+	list_remove(&p->chain);
+	p->route = *route;
+	list_append(bucket_of(p->gw, route), &p->chain);
+	if (p->link.session)
+		p->link.session->who.peer = route->addr;
+}
+
+/* Half open are those without a session; their number has a limit of its own. */
+static void sort_in(struct sn_peer *p)
+{
+	bool half_open = !p->link.session;
+	if (half_open == p->half_open)
+		return;
+	p->half_open = half_open;
+	list_remove(&p->node);
+	list_append(half_open ? &p->gw->half_open : &p->gw->clients, &p->node);
+	if (half_open)
+		p->gw->n_half_open++;
+	else
+		p->gw->n_half_open--;
+}
+
+void sn_peer_set_state(struct sn_peer *p, enum sn_state state)
+{
+	p->state = (uint8_t)state;
+	sort_in(p);
+}
+
+void sn_peer_drop_dialogue(struct sn_peer *p)
+{
+	if (!p->dialogue)
+		return;
+	free(p->dialogue->will_topic);
+	free(p->dialogue);
+	p->dialogue = NULL;
+}
+
+static void on_reap(struct reap *r)
+{
+	free(container_of(r, struct sn_peer, reap));
+}
+
+void sn_peer_remove(struct sn_peer *p)
+{
+	struct sn_gateway *gw = p->gw;
+	p->state = SN_STRANGER;
+	sn_peer_drop_dialogue(p);
+	timer_disarm(&p->timer);
+	list_remove(&p->blocked);
+	list_remove(&p->node);
+	list_remove(&p->chain);
+	gw->n_peers--;
+	if (p->half_open)
+		gw->n_half_open--;
+	reap_later(&p->reap, on_reap);
+}
+
+/* The last word to a device whose session has gone: it learns that it must connect again. */
+static void dismiss(struct sn_peer *p)
+{
+	sn_peer_send_bare(p, SN_DISCONNECT);
+	sn_peer_remove(p);
+}
+
+static void on_closed(struct link *l, enum reason reason)
+{
+	struct sn_peer *p = sn_peer_of(l);
+	char text[ADDR_TEXT_MAX];
+	if (reason == R_KEEP_ALIVE)
+		count_one(&lost);
+	log_debug("%s mqttsn: session ended, %s", addr_text(&p->route.addr, text),
+		reason_name(reason));
+	dismiss(p);
+}
+
+void sn_peer_lost(struct sn_peer *p, const char *why)
+{
+	static struct log_limit limit = LOG_LIMIT(10, 10000);
+	char text[ADDR_TEXT_MAX];
+	const struct session *s = p->link.session;
+	log_limited(&limit, LOG_LEVEL_INFO, "%s %s mqttsn: lost, %s", s ? s->who.client_id : "-",
+		addr_text(&p->route.addr, text), why);
+	count_one(&lost);
+	session_detach(&p->link, DETACH_LOST);
+	dismiss(p);
+}

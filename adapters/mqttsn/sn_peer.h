@@ -1,0 +1,106 @@
+#ifndef TIDEGATE_ADAPTERS_MQTTSN_SN_PEER_H
+#define TIDEGATE_ADAPTERS_MQTTSN_SN_PEER_H
+
+#include "adapters/mqttsn/sn_gateway.h"
+#include "adapters/mqttsn/sn_topics.h"
+#include "gateway/base/reap.h"
+#include "gateway/base/timer.h"
+#include "gateway/core/session.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What the device owes us. One thing at a time (MQTT-SN 1.2, 6.13); what comes behind it stays in
+ * the session's queue, so that order is kept. */
+enum sn_wait {
+	SN_WAIT_NOTHING,
+	SN_WAIT_REGACK,
+	SN_WAIT_ACK, /* PUBACK at QoS 1, PUBREC at QoS 2 */
+	SN_WAIT_PUBCOMP,
+	SN_WAIT_PAUSE, /* it reported congestion: nothing until T_WAIT is over */
+};
+
+/* A CONNECT with the will flag, until the will has been asked for (6.3). */
+struct sn_dialogue {
+	uint16_t duration_s;
+	bool clean;
+	uint8_t will_qos;
+	bool will_retain;
+	uint16_t will_topic_len;
+	char *will_topic; /* owned; NULL: not known yet */
+	char client_id[];
+};
+
+/* A device at an address. It comes with its CONNECT and goes when its session is detached. */
+struct sn_peer {
+	struct link link;
+	struct sn_gateway *gw; /* borrowed */
+	struct sn_route route;
+	struct list chain;            /* gw->buckets */
+	struct list node;             /* gw->half_open or gw->clients */
+	struct list blocked;          /* gw->blocked */
+	struct timer timer;           /* retry, pause, or the end of the dialogue */
+	struct sn_dialogue *dialogue; /* owned; in SN_WILL_* only */
+	uint8_t state;                /* enum sn_state */
+	uint8_t waiting;              /* enum sn_wait */
+	uint8_t tries;                /* repetitions of what is waited for */
+	uint8_t unknown_ids;          /* in a row: "invalid topic id" for the same message */
+	bool half_open;               /* on that list */
+	bool late_will;               /* a repeated WILLTOPIC or WILLMSG is answered with CONNACK */
+	uint16_t msg_id;              /* of what is waited for */
+	uint16_t topic_id;            /* with SN_WAIT_REGACK */
+	uint16_t last_register;       /* MsgId of our last REGISTER */
+	struct reap reap;
+};
+
+static inline struct sn_peer *sn_peer_of(struct link *l)
+{
+	return container_of(l, struct sn_peer, link);
+}
+
+/* The peer at that address, NULL: none. */
+struct sn_peer *sn_peer_find(struct sn_gateway *gw, const struct sn_route *route);
+/* The peer a session is attached to, NULL: none. */
+struct sn_peer *sn_peer_of_session(const struct session *s);
+/* NULL: no memory. Half open: when there are too many of them the oldest is forgotten. */
+struct sn_peer *sn_peer_new(struct sn_gateway *gw, const struct sn_route *route);
+/* The device has another address now. */
+void sn_peer_move(struct sn_peer *p, const struct sn_route *route);
+/* The one place where the state changes; to be called after a session was attached or detached. */
+void sn_peer_set_state(struct sn_peer *p, enum sn_state state);
+/* Unlinked everywhere and freed when the turn ends. It has no session any more. */
+void sn_peer_remove(struct sn_peer *p);
+/* Lost for good: the session is detached with its will, the device is told once (6.11). */
+void sn_peer_lost(struct sn_peer *p, const char *why);
+
+int sn_peer_send(struct sn_peer *p, const struct sn_packet *packet);
+/* A message of nothing but its type. */
+void sn_peer_send_bare(struct sn_peer *p, enum sn_type type);
+void sn_peer_drop_dialogue(struct sn_peer *p);
+
+/* sn_connect.c: the timer fired inside the will dialogue. */
+void sn_dialogue_timeout(struct sn_peer *p);
+
+/* sn_deliver.c */
+int sn_deliver(struct link *l, struct delivery *d);
+int sn_release(struct link *l, struct delivery *d);
+void sn_published(
+	struct link *l, uint16_t packet_id, uint32_t cookie, uint8_t qos, enum reason reason);
+/* T_retry or T_WAIT is over. */
+void sn_retry(struct sn_peer *p);
+/* What is waited for goes back into the queue, to be sent again later. */
+void sn_stop_delivery(struct sn_peer *p);
+/* The socket has room again. */
+void sn_unblock(struct sn_gateway *gw, const struct sn_socket *socket);
+
+/* sn_sleep.c */
+void sn_fall_asleep(struct sn_peer *p);
+/* An awake device whose queue is empty gets its PINGRESP and is asleep again. */
+void sn_settle(struct sn_peer *p);
+/* Silence after which a device is lost that promised a word every `duration_s`; 0: never. */
+int64_t sn_silence_ms(const struct sn_gateway *gw, uint16_t duration_s);
+
+/* The outcome in MQTT-SN's four words (5.3.10). */
+enum sn_return_code sn_return_code(enum reason reason);
+
+#endif

@@ -1,0 +1,201 @@
+#include "adapters/mqttsn/sn_handlers.h"
+
+#include "gateway/base/clock.h"
+#include "gateway/base/count.h"
+#include "gateway/base/log.h"
+
+#include <errno.h>
+
+/* A state table decides what is legal; everything else is dropped or answered with DISCONNECT and
+ * never reaches a handler. */
+
+static struct count malformed = COUNT("mqttsn.malformed");
+static struct count reserved = COUNT("mqttsn.reserved_type");
+static struct count unexpected = COUNT("mqttsn.unexpected");
+static struct count strangers = COUNT("mqttsn.strangers");
+
+/* One DISCONNECT tells a device that its session is gone; some more cover lost ones. A peer that
+ * answers DISCONNECT with DISCONNECT must not keep us busy. */
+#define ANSWERS_PER_PERIOD 4
+#define ANSWER_PERIOD_MS   1000
+
+static void on_searchgw(const struct sn_input *in)
+{
+	struct sn_packet out = { .type = SN_GWINFO, .gw_id = (uint8_t)in->gw->conf.gateway_id };
+	if (!in->gw->draining)
+		sn_send(in->gw, in->from, &out);
+}
+
+typedef void handler(const struct sn_input *in);
+
+/* NULL: dropped and counted. What only gateways send is dropped in all states. */
+static handler *const table[256][SN_STATES] = {
+	[SN_SEARCHGW] = {
+		[SN_STRANGER] = on_searchgw,
+		[SN_WILL_TOPIC] = on_searchgw,
+		[SN_WILL_MSG] = on_searchgw,
+		[SN_ACTIVE] = on_searchgw,
+		[SN_ASLEEP] = on_searchgw,
+		[SN_AWAKE] = on_searchgw,
+	},
+	[SN_CONNECT] = {
+		[SN_STRANGER] = sn_on_connect,
+		[SN_WILL_TOPIC] = sn_on_connect,
+		[SN_WILL_MSG] = sn_on_connect,
+		[SN_ACTIVE] = sn_on_connect,
+		[SN_ASLEEP] = sn_on_connect,
+		[SN_AWAKE] = sn_on_connect,
+	},
+	[SN_WILLTOPIC] = {
+		[SN_WILL_TOPIC] = sn_on_will_topic,
+		[SN_WILL_MSG] = sn_on_will_topic,
+		[SN_ACTIVE] = sn_on_late_will,
+	},
+	[SN_WILLMSG] = {
+		[SN_WILL_MSG] = sn_on_will_message,
+		[SN_ACTIVE] = sn_on_late_will,
+	},
+	[SN_REGISTER] = {
+		[SN_STRANGER] = sn_tell_stranger,
+		[SN_ACTIVE] = sn_on_register,
+		[SN_ASLEEP] = sn_on_register,
+		[SN_AWAKE] = sn_on_register,
+	},
+	[SN_REGACK] = {
+		[SN_STRANGER] = sn_tell_stranger,
+		[SN_ACTIVE] = sn_on_regack,
+		[SN_ASLEEP] = sn_on_regack,
+		[SN_AWAKE] = sn_on_regack,
+	},
+	[SN_PUBLISH] = {
+		[SN_STRANGER] = sn_on_publish_without_session,
+		[SN_ACTIVE] = sn_on_publish,
+		[SN_ASLEEP] = sn_on_publish,
+		[SN_AWAKE] = sn_on_publish,
+	},
+	[SN_PUBACK] = {
+		[SN_STRANGER] = sn_tell_stranger,
+		[SN_ACTIVE] = sn_on_puback,
+		[SN_ASLEEP] = sn_on_puback,
+		[SN_AWAKE] = sn_on_puback,
+	},
+	[SN_PUBREC] = {
+		[SN_STRANGER] = sn_tell_stranger,
+		[SN_ACTIVE] = sn_on_pubrec,
+		[SN_ASLEEP] = sn_on_pubrec,
+		[SN_AWAKE] = sn_on_pubrec,
+	},
+	[SN_PUBREL] = {
+		[SN_STRANGER] = sn_tell_stranger,
+		[SN_ACTIVE] = sn_on_pubrel,
+		[SN_ASLEEP] = sn_on_pubrel,
+		[SN_AWAKE] = sn_on_pubrel,
+	},
+	[SN_PUBCOMP] = {
+		[SN_STRANGER] = sn_tell_stranger,
+		[SN_ACTIVE] = sn_on_pubcomp,
+		[SN_ASLEEP] = sn_on_pubcomp,
+		[SN_AWAKE] = sn_on_pubcomp,
+	},
+	[SN_SUBSCRIBE] = {
+		[SN_STRANGER] = sn_tell_stranger,
+		[SN_ACTIVE] = sn_on_subscribe,
+		[SN_ASLEEP] = sn_on_subscribe,
+		[SN_AWAKE] = sn_on_subscribe,
+	},
+	[SN_UNSUBSCRIBE] = {
+		[SN_STRANGER] = sn_tell_stranger,
+		[SN_ACTIVE] = sn_on_unsubscribe,
+		[SN_ASLEEP] = sn_on_unsubscribe,
+		[SN_AWAKE] = sn_on_unsubscribe,
+	},
+	[SN_PINGREQ] = {
+		[SN_STRANGER] = sn_on_pingreq_stranger,
+		[SN_ACTIVE] = sn_on_pingreq,
+		[SN_ASLEEP] = sn_on_pingreq_asleep,
+		[SN_AWAKE] = sn_on_pingreq_awake,
+	},
+	[SN_DISCONNECT] = {
+		[SN_STRANGER] = sn_tell_stranger,
+		[SN_WILL_TOPIC] = sn_on_disconnect,
+		[SN_WILL_MSG] = sn_on_disconnect,
+		[SN_ACTIVE] = sn_on_disconnect,
+		[SN_ASLEEP] = sn_on_disconnect,
+		[SN_AWAKE] = sn_on_disconnect,
+	},
+	[SN_WILLTOPICUPD] = {
+		[SN_STRANGER] = sn_tell_stranger,
+		[SN_ACTIVE] = sn_on_will_topic_update,
+		[SN_ASLEEP] = sn_on_will_topic_update,
+		[SN_AWAKE] = sn_on_will_topic_update,
+	},
+	[SN_WILLMSGUPD] = {
+		[SN_STRANGER] = sn_tell_stranger,
+		[SN_ACTIVE] = sn_on_will_message_update,
+		[SN_ASLEEP] = sn_on_will_message_update,
+		[SN_AWAKE] = sn_on_will_message_update,
+	},
+};
+
+static struct sn_stranger_slot *slot_of(struct sn_gateway *gw, const struct sn_route *route)
+{
+	uint64_t who = addr_hash(&route->addr);
+	struct sn_stranger_slot *slot = &gw->strangers[who % SN_STRANGER_SLOTS];
+	if (slot->who != who || clock_ms() - slot->since_ms >= ANSWER_PERIOD_MS)
+		*slot = (struct sn_stranger_slot){ .who = who, .since_ms = clock_ms() };
+	return slot;
+}
+
+void sn_tell_stranger(const struct sn_input *in)
+{
+	struct sn_stranger_slot *slot = slot_of(in->gw, in->from);
+	struct sn_packet out = { .type = SN_DISCONNECT };
+	count_one(&strangers);
+	if (slot->answered++ < ANSWERS_PER_PERIOD)
+		sn_send(in->gw, in->from, &out);
+}
+
+static void drop(const struct sn_route *from, const struct sn_packet *p, int err)
+{
+	static struct log_limit limit = LOG_LIMIT(5, 60000);
+	char text[ADDR_TEXT_MAX];
+	count_one(err == -EBADMSG ? &malformed : err == -EOPNOTSUPP ? &reserved : &unexpected);
+	log_limited(&limit, LOG_LEVEL_INFO, "%s mqttsn: %s %s (type 0x%02x), dropped",
+		addr_text(&from->addr, text),
+		err == -EBADMSG      ? "malformed"
+		: err == -EOPNOTSUPP ? "reserved"
+				     : "unexpected",
+		sn_type_name(p->type), p->type);
+}
+
+static void dispatch(const struct sn_input *in)
+{
+	struct sn_peer *peer = in->peer;
+	enum sn_state state = peer ? (enum sn_state)peer->state : SN_STRANGER;
+	handler *handle = table[in->p->type][state];
+	/* 6.11: any message is a sign of life. */
+	if (peer && peer->link.session)
+		session_heard(peer->link.session);
+	if (!handle) {
+		drop(in->from, in->p, 0);
+		return;
+	}
+	handle(in);
+	if (peer)
+		sn_settle(peer);
+}
+
+void sn_receive(struct sn_gateway *gw, const struct sn_route *from, struct span datagram)
+{
+	struct sn_packet p;
+	uint8_t answer[SN_V2_CONNACK_LEN];
+	int err = sn_decode(&p, datagram);
+	if (err == 0) {
+		struct sn_input in = { gw, from, sn_peer_find(gw, from), &p };
+		dispatch(&in);
+	} else if (sn_v2_connect(datagram, answer)) {
+		from->socket->ops->send(from->socket, &from->addr, span_of(answer, sizeof(answer)));
+	} else {
+		drop(from, &p, err);
+	}
+}

@@ -1,0 +1,99 @@
+#include "adapters/mqttsn/sn_handlers.h"
+
+/* Keep alive, PINGREQ, DISCONNECT and sleeping clients (MQTT-SN 1.2, 6.11, 6.12, 6.14). */
+
+int64_t sn_silence_ms(const struct sn_gateway *gw, uint16_t duration_s)
+{
+	int64_t ms = duration_s * INT64_C(1000), max = gw->conf.keepalive_max_ms;
+	if (max && (!ms || ms > max))
+		ms = max;
+	/* 7.2: 10 % beyond the interval, 50 % where it is a minute or less. */
+	return ms <= 60000 ? ms * 3 / 2 : ms * 11 / 10;
+}
+
+void sn_fall_asleep(struct sn_peer *p)
+{
+	sn_stop_delivery(p);
+	sn_peer_set_state(p, SN_ASLEEP);
+}
+
+void sn_settle(struct sn_peer *p)
+{
+	if (p->state != SN_AWAKE || !session_idle(p->link.session))
+		return;
+	sn_peer_send_bare(p, SN_PINGRESP);
+	sn_fall_asleep(p);
+}
+
+static void wake(struct sn_peer *p)
+{
+	sn_peer_set_state(p, SN_AWAKE);
+	session_pump(p->link.session);
+	sn_settle(p);
+}
+
+/* Without a client id, or with the one that belongs to this address. */
+static bool speaks_for_itself(const struct sn_input *in)
+{
+	struct span id = in->p->data;
+	return !id.len || span_is(id, in->peer->link.session->who.client_id);
+}
+
+void sn_on_pingreq(const struct sn_input *in)
+{
+	if (speaks_for_itself(in))
+		sn_peer_send_bare(in->peer, SN_PINGRESP);
+	else
+		sn_tell_stranger(in);
+}
+
+void sn_on_pingreq_asleep(const struct sn_input *in)
+{
+	if (!speaks_for_itself(in))
+		sn_tell_stranger(in);
+	else if (in->p->data.len)
+		wake(in->peer);
+	else /* a sign of life that asks for nothing */
+		sn_peer_send_bare(in->peer, SN_PINGRESP);
+}
+
+/* Repeated in the middle of the flush: PINGRESP comes at its end. */
+void sn_on_pingreq_awake(const struct sn_input *in)
+{
+	if (!speaks_for_itself(in))
+		sn_tell_stranger(in);
+}
+
+/* A sleeper may come back from another address (NAT forgets a port in seconds), but its mail is not
+ * for everybody who knows its name. */
+void sn_on_pingreq_stranger(const struct sn_input *in)
+{
+	char id[SN_CLIENT_ID_MAX + 1];
+	struct session *s = NULL;
+	if (sn_client_id(in->p->data, id))
+		s = sessions_find(in->gw->env.sessions, PROTO_MQTTSN, id);
+	struct sn_peer *p = s ? sn_peer_of_session(s) : NULL;
+	if (!p || (p->state != SN_ASLEEP && p->state != SN_AWAKE) ||
+		!sn_may_speak_for(in->gw, s, &in->from->addr)) {
+		sn_tell_stranger(in);
+		return;
+	}
+	sn_peer_move(p, in->from);
+	session_heard(s);
+	if (p->state == SN_ASLEEP)
+		wake(p);
+}
+
+void sn_on_disconnect(const struct sn_input *in)
+{
+	struct sn_peer *p = in->peer;
+	bool connected = p->state >= SN_ACTIVE;
+	sn_peer_send_bare(p, SN_DISCONNECT);
+	if (connected && in->p->duration_s) {
+		sn_fall_asleep(p);
+		session_set_keepalive(p->link.session, sn_silence_ms(in->gw, in->p->duration_s));
+		return;
+	}
+	session_detach(&p->link, DETACH_CLEAN);
+	sn_peer_remove(p);
+}

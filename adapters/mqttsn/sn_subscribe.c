@@ -1,0 +1,128 @@
+#include "adapters/mqttsn/sn_handlers.h"
+
+#include "gateway/core/topic.h"
+
+/* REGISTER, SUBSCRIBE and UNSUBSCRIBE of devices (MQTT-SN 1.2, 6.5, 6.9). */
+
+/* The entry of a name the device knows by now. NULL: no room. */
+static struct sn_topic *take_up(const struct sn_peer *p, struct span name)
+{
+	struct sn_topics *topics = sn_topics_of(p->link.session);
+	struct sn_topic *t = NULL;
+	if (topics)
+		t = sn_topics_add(topics, name, (uint32_t)p->gw->conf.topics_per_client);
+	if (t)
+		t->refused = false;
+	return t;
+}
+
+static enum reason register_name(const struct sn_input *in, uint16_t *topic_id)
+{
+	if (!topic_valid_name(in->p->data))
+		return R_TOPIC_INVALID;
+	struct sn_topic *t = take_up(in->peer, in->p->data);
+	if (!t)
+		return R_QUOTA;
+	t->announced = true;
+	*topic_id = t->id;
+	return R_SUCCESS;
+}
+
+void sn_on_register(const struct sn_input *in)
+{
+	struct sn_packet out = { .type = SN_REGACK, .msg_id = in->p->msg_id };
+	out.return_code = (uint8_t)sn_return_code(register_name(in, &out.topic_id));
+	sn_peer_send(in->peer, &out);
+}
+
+/* The filter that the message speaks of. */
+static enum reason filter_of(const struct sn_input *in, uint8_t two[2], struct span *filter)
+{
+	if (in->p->topic_type != SN_TOPIC_NORMAL)
+		return sn_resolve(
+			in->gw, NULL, in->peer->link.session->who.client_id, in->p, two, filter);
+	*filter = in->p->data;
+	return topic_valid_filter(*filter) ? R_SUCCESS : R_FILTER_INVALID;
+}
+
+static enum sn_as subscribed_as(const struct sn_packet *p)
+{
+	switch (p->topic_type) {
+	case SN_TOPIC_PREDEFINED:
+		return SN_AS_PREDEFINED;
+	case SN_TOPIC_SHORT:
+		return SN_AS_SHORT;
+	default:
+		return SN_AS_NAME;
+	}
+}
+
+static enum reason subscribe(const struct sn_input *in, struct span filter)
+{
+	struct sub_opts opts = {
+		.qos = in->p->qos == SN_QOS_MINUS_1 ? 0 : in->p->qos,
+		/* A repetition: the retained messages have been sent. */
+		.retain_handling = in->p->dup ? 1 : 0,
+	};
+	return session_subscribe(in->peer->link.session, filter, &opts);
+}
+
+/* How messages of this one name are to go to the device, and the id that SUBACK tells it. */
+static void note_name(struct sn_topic *t, const struct sn_packet *p, struct sn_packet *suback)
+{
+	t->as = (uint8_t)subscribed_as(p);
+	if (t->as == SN_AS_PREDEFINED)
+		suback->topic_id = t->predefined_id = p->topic_id;
+	if (t->as != SN_AS_NAME)
+		return;
+	t->announced = true;
+	suback->topic_id = t->id;
+}
+
+static enum reason subscribe_peer(const struct sn_input *in, struct sn_packet *suback)
+{
+	uint8_t two[2];
+	struct span filter;
+	struct sn_topic *t = NULL;
+	enum reason reason = filter_of(in, two, &filter);
+	if (reason_failed(reason))
+		return reason;
+	bool one_name = !topic_has_wildcard(filter);
+	if (one_name && !(t = take_up(in->peer, filter)))
+		return R_QUOTA;
+	reason = subscribe(in, filter);
+	if (reason_failed(reason))
+		return reason;
+	suback->qos = (uint8_t)reason; /* R_SUCCESS, R_GRANTED_QOS_1, R_GRANTED_QOS_2 */
+	if (t)
+		note_name(t, in->p, suback);
+	return reason;
+}
+
+void sn_on_subscribe(const struct sn_input *in)
+{
+	struct sn_packet out = { .type = SN_SUBACK, .msg_id = in->p->msg_id };
+	out.return_code = (uint8_t)sn_return_code(subscribe_peer(in, &out));
+	sn_peer_send(in->peer, &out);
+}
+
+static void unsubscribe(const struct sn_input *in)
+{
+	struct session *s = in->peer->link.session;
+	uint8_t two[2];
+	struct span filter;
+	if (reason_failed(filter_of(in, two, &filter)))
+		return;
+	session_unsubscribe(s, filter);
+	struct sn_topic *t = sn_topics_by_name(sn_topics_peek(s), filter);
+	if (t)
+		t->as = SN_AS_DEFAULT;
+}
+
+/* UNSUBACK has no return code: the device is answered in any case. */
+void sn_on_unsubscribe(const struct sn_input *in)
+{
+	struct sn_packet out = { .type = SN_UNSUBACK, .msg_id = in->p->msg_id };
+	unsubscribe(in);
+	sn_peer_send(in->peer, &out);
+}
