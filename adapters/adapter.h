@@ -39,6 +39,6 @@ struct adapter {
 };
 
 extern const struct adapter adapter_mqttsn, adapter_coap, adapter_mqtt;
-extern const struct conf_section mqttsn_conf_section, coap_conf_section, mqtt_conf_section;
+extern const struct conf_section mqttsn_conf_section, cap_conf_section, mqtt_conf_section;
 
 #endif

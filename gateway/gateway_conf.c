@@ -70,7 +70,7 @@ const struct conf_section *const gateway_sections[] = {
 	&gateway_section,
 	&upstream_conf_section,
 	&mqttsn_conf_section,
-	&coap_conf_section,
+	&cap_conf_section,
 	&mqtt_conf_section,
 	&limits_conf_section,
 	&store_conf_section,

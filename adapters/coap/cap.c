@@ -132,7 +132,7 @@ static int check_conf(const struct conf *conf, void *section, struct conf_error 
 	return 0;
 }
 
-const struct conf_section coap_conf_section = {
+const struct conf_section cap_conf_section = {
 	.name = "coap",
 	.help = "CoAP devices: every MQTT topic is the resource /ps/{topic}.",
 	.size = sizeof(struct cap_conf),
@@ -240,7 +240,7 @@ static void dump(void *self)
 
 const struct adapter adapter_coap = {
 	.name = "coap",
-	.section = &coap_conf_section,
+	.section = &cap_conf_section,
 	.start = start,
 	.flush = flush,
 	.reload = reload,

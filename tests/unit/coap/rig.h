@@ -41,7 +41,7 @@ static inline int rig_socket(uint16_t *port)
 
 static inline struct conf *rig_conf(const char *text, struct conf_error *err)
 {
-	static const struct conf_section *const sections[] = { &coap_conf_section, NULL };
+	static const struct conf_section *const sections[] = { &cap_conf_section, NULL };
 	struct conf *conf = NULL;
 
 	conf_parse(sections, "test.conf", text, strlen(text), &conf, err);
