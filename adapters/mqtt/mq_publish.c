@@ -92,14 +92,13 @@ static enum reason offer(struct mq_conn *c, struct message *m, uint16_t packet_i
 		return R_SUCCESS;
 	switch (why) {
 	case R_NOT_AUTHORIZED:
+	case R_TOPIC_INVALID: /* well-formed, it has been checked: not for clients, below '$' */
 		/* 3.3.5.2 leaves "acknowledge" or "close"; a client that only lacks a right is
 		 * acknowledged, as mosquitto does. */
 		count_one(&unauthorised);
 		acknowledge(c, m->qos, packet_id);
 		return R_SUCCESS;
-	case R_TOPIC_INVALID:
-	case R_PACKET_ID_IN_USE:
-	case R_TOO_LARGE:
+	case R_PACKET_ID_IN_USE: /* [MQTT-2.3.1-2] */
 		return why;
 	default:
 		return m->qos ? R_BUSY : refused_qos0(c, why);
