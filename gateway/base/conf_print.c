@@ -2,7 +2,6 @@
 
 #include "gateway/base/conf_private.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #define WIDTH 98
@@ -98,13 +97,10 @@ static void dump_row(const struct conf_part *part, const struct conf_row *row, F
 		fprintf(out, "%s = %s\n", row->key, *(const bool *)v ? "yes" : "no");
 		break;
 	case CONF_INT:
-		fprintf(out, "%s = %" PRId64 "\n", row->key, *(const int64_t *)v);
-		break;
 	case CONF_SIZE:
-		fprintf(out, "%s = %s\n", row->key, conf_format_size(*(const int64_t *)v, buf));
-		break;
 	case CONF_TIME:
-		fprintf(out, "%s = %s\n", row->key, conf_format_time(*(const int64_t *)v, buf));
+		fprintf(out, "%s = %s\n", row->key,
+			conf_format_number(row->type, *(const int64_t *)v, buf));
 		break;
 	case CONF_ENUM:
 		dump_text(row, row->choices[*(const int *)v], out);
@@ -150,16 +146,8 @@ static void describe_limits(const struct conf_row *row, char *buf, size_t size)
 	char min[32], max[32];
 	if (row->min == 0 && row->max == 0)
 		return;
-	if (row->type == CONF_SIZE) {
-		conf_format_size(row->min, min);
-		conf_format_size(row->max, max);
-	} else if (row->type == CONF_TIME) {
-		conf_format_time(row->min, min);
-		conf_format_time(row->max, max);
-	} else {
-		snprintf(min, sizeof(min), "%" PRId64, row->min);
-		snprintf(max, sizeof(max), "%" PRId64, row->max);
-	}
+	conf_format_number(row->type, row->min, min);
+	conf_format_number(row->type, row->max, max);
 	if (row->max == INT64_MAX)
 		snprintf(buf, size, ", at least %s", min);
 	else

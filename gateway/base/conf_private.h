@@ -63,6 +63,8 @@ int conf_no_memory(struct conf_error *err);
 const char *conf_suggest(const char *word, const char *const *words, size_t n, size_t stride);
 
 /* conf_types.c */
+/* An INT, SIZE or TIME as it stands in a file; `buf` has at least 32 bytes. */
+const char *conf_format_number(enum conf_type type, int64_t v, char *buf);
 size_t conf_quoted_len(const char *value);
 void conf_put_quoted(const char *value, FILE *out);
 /* Takes the next value from *text: bare or "quoted"; bare ones end at a character of `ends`.

@@ -138,6 +138,16 @@ const char *conf_format_time(int64_t ms, char *buf)
 	return format_unit(ms, time_units, buf);
 }
 
+const char *conf_format_number(enum conf_type type, int64_t v, char *buf)
+{
+	if (type == CONF_SIZE)
+		return conf_format_size(v, buf);
+	if (type == CONF_TIME)
+		return conf_format_time(v, buf);
+	snprintf(buf, 32, "%" PRId64, v);
+	return buf;
+}
+
 /* A bare value is safe where the reader sees neither a comment, a separator nor a quote in it. */
 static bool needs_quotes(const char *value)
 {

@@ -126,16 +126,8 @@ static int check_range(const struct target *t, const char *value, int64_t v)
 	char min[32], max[32], why[128];
 	if ((row->min == 0 && row->max == 0) || (v >= row->min && v <= row->max))
 		return 0;
-	if (row->type == CONF_SIZE) {
-		conf_format_size(row->min, min);
-		conf_format_size(row->max, max);
-	} else if (row->type == CONF_TIME) {
-		conf_format_time(row->min, min);
-		conf_format_time(row->max, max);
-	} else {
-		snprintf(min, sizeof(min), "%" PRId64, row->min);
-		snprintf(max, sizeof(max), "%" PRId64, row->max);
-	}
+	conf_format_number(row->type, row->min, min);
+	conf_format_number(row->type, row->max, max);
 	if (row->max == INT64_MAX)
 		snprintf(why, sizeof(why), "is out of range; the least is %s", min);
 	else
