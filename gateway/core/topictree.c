@@ -300,21 +300,11 @@ struct topictree *topictree_new(void)
 	return t;
 }
 
-static void forget_leaves(struct topictree *t, struct topicnode *n)
-{
-	while (n->wild && !list_empty(&n->wild->leaves)) {
-		struct topicleaf *leaf = list_first(&n->wild->leaves, struct topicleaf, node);
-
-		list_remove(&leaf->node);
-		leaf->at = NULL;
-	}
-	wild_trim(t, n);
-}
-
 void topictree_free(struct topictree *t)
 {
 	if (!t)
 		return;
+	assert(t->stats.leaves == 0);
 	for (struct topicnode *n = &t->root, *next; n; n = next) {
 		next = topictree_first_branch(n);
 		if (next)
@@ -322,7 +312,6 @@ void topictree_free(struct topictree *t)
 		next = n->parent;
 		if (!next)
 			break;
-		forget_leaves(t, n);
 		message_unref(n->retained);
 		node_free(t, n);
 	}

@@ -23,7 +23,7 @@ struct topicleaf {
 };
 
 struct topictree *topictree_new(void);
-void topictree_free(struct topictree *t);
+void topictree_free(struct topictree *t); /* its leaves were removed; NULL is fine */
 
 /* 0, or -ENOMEM. The filter is taken as valid. */
 int topictree_insert(struct topictree *t, struct span filter, struct topicleaf *leaf);
