@@ -1,0 +1,432 @@
+#include "gateway/upstream/uplink_paho.h"
+
+#include "gateway/base/clock.h"
+#include "gateway/base/log.h"
+#include "gateway/core/message.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+pthread_mutex_t paho_door = PTHREAD_MUTEX_INITIALIZER;
+static struct paho *uplinks[PAHO_UPLINKS]; /* door */
+
+static void run_published(struct paho *p, struct letter *l);
+static void run_granted(struct paho *p, struct letter *l);
+
+struct paho *paho_find(const void *context)
+{
+	return uplinks[context_uplink(context)];
+}
+
+void paho_slot_done(
+	struct paho *p, struct publish_slot *s, enum uplink_outcome outcome, enum reason reason)
+{
+	if (!s->owned)
+		return;
+	s->owned = false;
+	s->gen++;
+	s->outcome = outcome;
+	s->reason = reason;
+	s->letter.run = run_published;
+	mailbox_post(p->inbox, &s->letter.mail);
+}
+
+void paho_request_answer(struct paho *p, size_t index, uint8_t code)
+{
+	struct request *r = &p->request;
+
+	if (!r->owned || index >= r->n || r->codes[index] != UPLINK_UNANSWERED)
+		return;
+	r->codes[index] = code;
+	if (++r->answered == r->n)
+		paho_request_done(p);
+}
+
+void paho_request_done(struct paho *p)
+{
+	if (!p->request.owned)
+		return;
+	p->request.owned = false;
+	p->request.gen++;
+	p->request.letter.run = run_granted;
+	mailbox_post(p->inbox, &p->request.letter.mail);
+}
+
+/* QoS 1 and 2 stay with Paho, which sends them again or gives them back after the next connect. Of
+ * QoS 0 it forgets some without a word when the session goes on. */
+static void lose_qos0(struct paho *p)
+{
+	for (size_t i = 0; i < UPLINK_WINDOW_MAX; i++)
+		if (p->slots[i].owned && p->slots[i].what.qos == 0)
+			paho_slot_done(p, &p->slots[i], UPLINK_LOST, R_UNSPECIFIED);
+}
+
+void paho_set_down(struct paho *p, enum reason reason, const char *text)
+{
+	if (p->state == PAHO_IDLE)
+		return;
+	p->state = PAHO_IDLE;
+	p->down_reason = p->goodbye != R_SUCCESS ? p->goodbye : reason;
+	if (!text && p->goodbye != R_SUCCESS)
+		text = reason_name(p->goodbye);
+	/* OpenSSL's own words say more than Paho's "TCP/TLS connect failure". */
+	snprintf(p->down_text, sizeof(p->down_text), "%s",
+		p->tls_text[0] ? p->tls_text
+		: text         ? text
+			       : "connection lost");
+	lose_qos0(p);
+	paho_request_done(p); /* the library forgets whom to tell */
+	mailbox_post(p->inbox, &p->down_note.mail);
+	pthread_cond_broadcast(&p->idle);
+}
+
+static void run_up(struct paho *p, struct letter *l)
+{
+	(void)l;
+	pthread_mutex_lock(&paho_door);
+	struct uplink_up up = p->up;
+	pthread_mutex_unlock(&paho_door);
+	if (p->events)
+		p->events->up(p->arg, &up);
+}
+
+static void run_down(struct paho *p, struct letter *l)
+{
+	char text[UP_NOTE_TEXT];
+
+	(void)l;
+	pthread_mutex_lock(&paho_door);
+	enum reason reason = p->down_reason;
+	memcpy(text, p->down_text, sizeof(text));
+	pthread_mutex_unlock(&paho_door);
+	p->busy = false;
+	if (p->events)
+		p->events->down(p->arg, reason, text);
+}
+
+static void run_published(struct paho *p, struct letter *l)
+{
+	struct publish_slot *s = container_of(l, struct publish_slot, letter);
+	struct message *m = s->what.msg;
+	uint64_t token = s->what.token;
+
+	s->what.msg = NULL;
+	list_prepend(&p->free_slots, &s->free);
+	if (p->events)
+		p->events->published(p->arg, token, s->outcome, s->reason);
+	message_unref(m);
+}
+
+static void free_filters(struct request *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		free((char *)r->filters[i].filter);
+	r->n = 0;
+}
+
+static void run_granted(struct paho *p, struct letter *l)
+{
+	struct request *r = container_of(l, struct request, letter);
+	uint8_t codes[UPLINK_FILTERS_MAX];
+	size_t n = r->n;
+
+	memcpy(codes, r->codes, n);
+	free_filters(r);
+	r->busy = false;
+	if (p->events)
+		p->events->granted(p->arg, codes, n);
+}
+
+void paho_run_message(struct paho *p, struct letter *l)
+{
+	struct inbound_letter *in = container_of(l, struct inbound_letter, letter);
+
+	pthread_mutex_lock(&paho_door);
+	p->inbox_bytes -= in->size;
+	uint64_t overrun = p->overrun;
+	p->overrun = 0;
+	pthread_mutex_unlock(&paho_door);
+	if (overrun && p->events)
+		p->events->overrun(p->arg, overrun);
+	if (p->events)
+		p->events->message(p->arg, &in->msg);
+	free(in);
+}
+
+static void receive(struct mail *m, void *arg)
+{
+	struct letter *l = container_of(m, struct letter, mail);
+
+	clock_tick();
+	l->run(arg, l);
+}
+
+static void post(struct paho *p, struct letter *l, void (*run)(struct paho *, struct letter *))
+{
+	l->run = run;
+	workqueue_post(&p->jobs, &l->mail);
+}
+
+static struct paho *paho_of(struct uplink *u)
+{
+	return container_of(u, struct paho, uplink);
+}
+
+void connect_job_free(struct connect_job *job)
+{
+	struct uplink_target *t = &job->target;
+
+	free((char *)t->host);
+	free((char *)t->address);
+	free((char *)t->client_id);
+	free((char *)t->username);
+	free((char *)t->ca_file);
+	free((char *)t->cert_file);
+	free((char *)t->key_file);
+	if (job->password)
+		explicit_bzero(job->password, t->password.len);
+	free(job->password);
+	free(job);
+}
+
+static const char *copy(const char *s, bool *failed)
+{
+	char *c = s ? strdup(s) : NULL;
+
+	if (s && !c)
+		*failed = true;
+	return c;
+}
+
+static struct connect_job *connect_job_new(const struct uplink_target *t)
+{
+	struct connect_job *job = calloc(1, sizeof(*job));
+	bool failed = false;
+
+	if (!job)
+		return NULL;
+	job->target = *t;
+	job->target.host = copy(t->host, &failed);
+	job->target.address = copy(t->address, &failed);
+	job->target.client_id = copy(t->client_id, &failed);
+	job->target.username = copy(t->username, &failed);
+	job->target.ca_file = copy(t->ca_file, &failed);
+	job->target.cert_file = copy(t->cert_file, &failed);
+	job->target.key_file = copy(t->key_file, &failed);
+	job->password = malloc(t->password.len + 1);
+	if (failed || !job->password) {
+		connect_job_free(job);
+		return NULL;
+	}
+	if (t->password.len)
+		memcpy(job->password, t->password.p, t->password.len);
+	job->target.password.p = (uint8_t *)job->password;
+	return job;
+}
+
+static int op_connect(struct uplink *u, const struct uplink_target *t)
+{
+	struct paho *p = paho_of(u);
+	struct connect_job *job;
+
+	if (p->busy)
+		return -EBUSY;
+	if (!(job = connect_job_new(t)))
+		return -ENOMEM;
+	p->busy = true;
+	pthread_mutex_lock(&paho_door);
+	p->state = PAHO_CONNECTING;
+	p->attempt++;
+	p->goodbye = R_SUCCESS;
+	p->tls_text[0] = '\0';
+	pthread_mutex_unlock(&paho_door);
+	post(p, &job->letter, paho_run_connect);
+	return 0;
+}
+
+static int op_publish(struct uplink *u, const struct uplink_publish *what)
+{
+	struct paho *p = paho_of(u);
+
+	if (list_empty(&p->free_slots))
+		return -EAGAIN;
+	struct publish_slot *s = list_first(&p->free_slots, struct publish_slot, free);
+	list_remove(&s->free);
+	s->what = *what;
+	message_ref(s->what.msg);
+	post(p, &s->letter, paho_run_publish);
+	return 0;
+}
+
+static int request(
+	struct uplink *u, const struct uplink_filter *filters, size_t n, bool unsubscribe)
+{
+	struct paho *p = paho_of(u);
+	struct request *r = &p->request;
+	bool failed = false;
+
+	if (r->busy)
+		return -EBUSY;
+	for (r->n = 0; r->n < n && r->n < UPLINK_FILTERS_MAX; r->n++) {
+		r->filters[r->n].filter = copy(filters[r->n].filter, &failed);
+		r->filters[r->n].qos = filters[r->n].qos;
+	}
+	if (failed) {
+		free_filters(r);
+		return -ENOMEM;
+	}
+	r->busy = true;
+	r->unsub = unsubscribe;
+	post(p, &r->letter, paho_run_request);
+	return 0;
+}
+
+static int op_subscribe(struct uplink *u, const struct uplink_filter *filters, size_t n)
+{
+	return request(u, filters, n, false);
+}
+
+static int op_unsubscribe(struct uplink *u, const struct uplink_filter *filters, size_t n)
+{
+	return request(u, filters, n, true);
+}
+
+/* Small jobs without an answer; when there is no memory for one, the caller's timers try again. */
+static void simple_job(struct paho *p, void (*run)(struct paho *, struct letter *))
+{
+	struct letter *l = calloc(1, sizeof(*l));
+
+	if (l)
+		post(p, l, run);
+}
+
+static void op_disconnect(struct uplink *u)
+{
+	simple_job(paho_of(u), paho_run_disconnect);
+}
+
+static void op_abandon(struct uplink *u)
+{
+	simple_job(paho_of(u), paho_run_abandon);
+}
+
+/* After the bridge has ended and the table has let go of us, nobody posts any more. */
+static void paho_free(struct paho *p)
+{
+	mailbox_free(p->inbox);
+	workqueue_destroy(&p->jobs);
+	for (size_t i = 0; i < UPLINK_WINDOW_MAX; i++)
+		message_unref(p->slots[i].what.msg);
+	free_filters(&p->request);
+	pthread_cond_destroy(&p->idle);
+	free(p->slots);
+	free(p);
+}
+
+static void op_stop(struct uplink *u, int wait_ms)
+{
+	struct paho *p = paho_of(u);
+	struct timespec until;
+
+	p->events = NULL;
+	op_disconnect(u);
+	workqueue_stop(&p->jobs);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += wait_ms / 1000;
+	until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	bool ended = pthread_timedjoin_np(p->thread, NULL, &until) == 0;
+	pthread_mutex_lock(&paho_door);
+	uplinks[p->index] = NULL;
+	pthread_mutex_unlock(&paho_door);
+	if (ended) {
+		paho_free(p);
+		return;
+	}
+	/* It sits inside Paho; its memory has to outlive it, and the process is about to end. */
+	log_warn("upstream: the bridge did not end in %d ms", wait_ms);
+	pthread_detach(p->thread);
+}
+
+static const struct uplink_ops paho_ops = {
+	.connect = op_connect,
+	.publish = op_publish,
+	.subscribe = op_subscribe,
+	.unsubscribe = op_unsubscribe,
+	.disconnect = op_disconnect,
+	.abandon = op_abandon,
+	.stop = op_stop,
+};
+
+static bool take_index(struct paho *p)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&paho_door);
+	for (unsigned i = 0; i < PAHO_UPLINKS && !found; i++) {
+		if (uplinks[i])
+			continue;
+		uplinks[i] = p;
+		p->index = i;
+		found = true;
+	}
+	pthread_mutex_unlock(&paho_door);
+	return found;
+}
+
+static void init_slots(struct paho *p)
+{
+	list_init(&p->free_slots);
+	for (uint16_t i = 0; i < UPLINK_WINDOW_MAX; i++) {
+		p->slots[i].index = i;
+		list_init(&p->slots[i].free);
+		list_append(&p->free_slots, &p->slots[i].free);
+	}
+	p->up_note.run = run_up;
+	p->down_note.run = run_down;
+}
+
+struct uplink *uplink_paho_new(
+	struct event_base *base, const struct uplink_events *events, void *arg)
+{
+	struct paho *p = calloc(1, sizeof(*p));
+
+	if (!p || !(p->slots = calloc(UPLINK_WINDOW_MAX, sizeof(*p->slots))))
+		goto no_slots;
+	p->uplink.ops = &paho_ops;
+	p->events = events;
+	p->arg = arg;
+	p->active = -1;
+	init_slots(p);
+	pthread_cond_init(&p->idle, NULL);
+	workqueue_init(&p->jobs);
+	if (!(p->inbox = mailbox_new(base, receive, p)))
+		goto no_inbox;
+	if (!take_index(p))
+		goto no_index;
+	/* Paho would obey them, and wait for a proxy with its lock held. */
+	unsetenv("http_proxy");
+	unsetenv("https_proxy");
+	if (thread_start(&p->thread, "bridge", paho_bridge, p) != 0)
+		goto no_thread;
+	return &p->uplink;
+
+no_thread:
+	pthread_mutex_lock(&paho_door);
+	uplinks[p->index] = NULL;
+	pthread_mutex_unlock(&paho_door);
+no_index:
+	mailbox_free(p->inbox);
+no_inbox:
+	workqueue_destroy(&p->jobs);
+	pthread_cond_destroy(&p->idle);
+no_slots:
+	if (p)
+		free(p->slots);
+	free(p);
+	return NULL;
+}

@@ -1,0 +1,397 @@
+#include "gateway/upstream/uplink_paho.h"
+
+#include "gateway/core/props.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Paho's callbacks, in Paho's threads, with Paho's mutex held: copy, post, return. They call
+ * nothing of Paho but the freeing of what was handed to them. */
+
+/* What the loop has not yet taken: past SHED, QoS 0 is dropped and counted; past SLOW, we keep Paho
+ * from reading on for a moment, and with it the server from sending. */
+#define INBOX_SHED    (4u << 20)
+#define INBOX_SLOW    (8u << 20)
+#define INBOX_WAIT_US 1000
+#define INBOX_WAITS   50
+
+#define PROPS_MAX 65536
+
+static struct paho *enter(const void *context)
+{
+	pthread_mutex_lock(&paho_door);
+	return paho_find(context);
+}
+
+static void leave(void)
+{
+	pthread_mutex_unlock(&paho_door);
+}
+
+static void set_up(void *context, const struct uplink_up *up)
+{
+	struct paho *p = enter(context);
+
+	if (p && p->state == PAHO_CONNECTING && p->attempt == context_gen(context)) {
+		p->state = PAHO_UP;
+		p->up = *up;
+		p->tls_text[0] = '\0';
+		mailbox_post(p->inbox, &p->up_note.mail);
+	}
+	leave();
+}
+
+void paho_on_connected(void *context, MQTTAsync_successData *data)
+{
+	set_up(context, &(struct uplink_up){ .version = 4,
+				.session_present = data->alt.connect.sessionPresent,
+				.receive_maximum = UINT16_MAX,
+				.maximum_qos = 2,
+				.retain_available = true });
+}
+
+static uint32_t number(MQTTProperties *props, enum MQTTPropertyCodes id, uint32_t absent)
+{
+	MQTTProperty *p = MQTTProperties_getProperty(props, id);
+
+	if (!p)
+		return absent;
+	switch (MQTTProperty_getType(id)) {
+	case MQTTPROPERTY_TYPE_BYTE:
+		return p->value.byte;
+	case MQTTPROPERTY_TYPE_TWO_BYTE_INTEGER:
+		return p->value.integer2;
+	default:
+		return p->value.integer4;
+	}
+}
+
+void paho_on_connected5(void *context, MQTTAsync_successData5 *data)
+{
+	MQTTProperties *props = &data->properties;
+	uint32_t most = number(props, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, UINT16_MAX);
+
+	set_up(context,
+		&(struct uplink_up){ .version = 5,
+			.session_present = data->alt.connect.sessionPresent,
+			.receive_maximum = (uint16_t)(most ? most : 1),
+			.keepalive_s = number(props, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, 0),
+			.maximum_packet = number(props, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, 0),
+			.maximum_qos = (uint8_t)number(props, MQTTPROPERTY_CODE_MAXIMUM_QOS, 2),
+			.retain_available = number(props, MQTTPROPERTY_CODE_RETAIN_AVAILABLE, 1) });
+}
+
+static void set_refused(void *context, int code, enum reason reason, const char *text)
+{
+	struct paho *p = enter(context);
+
+	if (p && p->state == PAHO_CONNECTING && p->attempt == context_gen(context))
+		paho_set_down(p, reason, text ? text : MQTTAsync_strerror(code));
+	leave();
+}
+
+/* MQTT 3.1.1, 3.2.2.3, in terms of MQTT 5. */
+static enum reason connack_reason(int code)
+{
+	static const enum reason of[] = { R_UNSPECIFIED, R_VERSION, R_CLIENT_ID,
+		R_SERVER_UNAVAILABLE, R_BAD_CREDENTIALS, R_NOT_AUTHORIZED };
+
+	if (code > 0 && code < (int)(sizeof(of) / sizeof(of[0])))
+		return of[code];
+	return code >= R_UNSPECIFIED && code <= 0xff ? (enum reason)code : R_UNSPECIFIED;
+}
+
+static const char *refusal_text(int code, const char *message)
+{
+	enum reason reason = connack_reason(code);
+
+	return code > 0 && reason != R_UNSPECIFIED ? reason_name(reason) : message;
+}
+
+void paho_on_refused(void *context, MQTTAsync_failureData *data)
+{
+	set_refused(context, data->code, connack_reason(data->code),
+		refusal_text(data->code, data->message));
+}
+
+void paho_on_refused5(void *context, MQTTAsync_failureData5 *data)
+{
+	/* Paho puts CONNACK's code into `code` and leaves `reasonCode` alone. */
+	int code = data->code > 0 ? data->code : (int)data->reasonCode;
+
+	set_refused(context, data->code, connack_reason(code), refusal_text(code, data->message));
+}
+
+static void set_lost(void *context, enum reason reason, const char *text)
+{
+	struct paho *p = enter(context);
+
+	if (p && p->state == PAHO_UP && p->active_gen == context_gen(context) &&
+		p->active_kind == (int)context_index(context))
+		paho_set_down(p, reason, text);
+	leave();
+}
+
+void paho_on_disconnected(void *context, MQTTAsync_successData *data)
+{
+	(void)data;
+	set_lost(context, R_SUCCESS, "closed");
+}
+
+void paho_on_disconnected5(void *context, MQTTAsync_successData5 *data)
+{
+	(void)data;
+	set_lost(context, R_SUCCESS, "closed");
+}
+
+void paho_on_lost(void *context, char *cause)
+{
+	set_lost(context, R_UNSPECIFIED, cause);
+}
+
+void paho_on_goodbye(void *context, MQTTProperties *props, enum MQTTReasonCodes code)
+{
+	struct paho *p = enter(context);
+
+	(void)props;
+	if (p && p->active_gen == context_gen(context))
+		p->goodbye = (enum reason)code;
+	leave();
+}
+
+static void set_published(void *context, enum uplink_outcome outcome, enum reason reason)
+{
+	struct paho *p = enter(context);
+	unsigned i = context_index(context);
+
+	if (p && i < UPLINK_WINDOW_MAX && p->slots[i].gen == context_gen(context))
+		paho_slot_done(p, &p->slots[i], outcome, reason);
+	leave();
+}
+
+void paho_on_published(void *context, MQTTAsync_successData *data)
+{
+	(void)data;
+	set_published(context, UPLINK_DONE, R_SUCCESS);
+}
+
+void paho_on_published5(void *context, MQTTAsync_successData5 *data)
+{
+	(void)data; /* the code of PUBACK is not in here */
+	set_published(context, UPLINK_DONE, R_SUCCESS);
+}
+
+void paho_on_unpublished(void *context, MQTTAsync_failureData *data)
+{
+	(void)data;
+	set_published(context, UPLINK_RETRY, R_UNSPECIFIED);
+}
+
+void paho_on_unpublished5(void *context, MQTTAsync_failureData5 *data)
+{
+	enum reason reason = (enum reason)data->reasonCode;
+	bool refused = (int)data->reasonCode >= R_UNSPECIFIED && (int)data->reasonCode <= 0xff;
+
+	set_published(
+		context, refused ? UPLINK_REFUSED : UPLINK_RETRY, refused ? reason : R_UNSPECIFIED);
+}
+
+/* Door held. The request this answer is for; NULL: of another time. */
+static struct request *request_of(struct paho *p, const void *context)
+{
+	if (!p || !p->request.owned || p->request.gen != context_gen(context))
+		return NULL;
+	return &p->request;
+}
+
+void paho_on_granted(void *context, MQTTAsync_successData *data)
+{
+	struct paho *p = enter(context);
+	struct request *r = request_of(p, context);
+
+	if (r) {
+		int code = r->unsub ? 0 : data->alt.qos;
+		paho_request_answer(p, context_index(context),
+			code >= 0 && code <= 2 ? (uint8_t)code : R_UNSPECIFIED);
+	}
+	leave();
+}
+
+void paho_on_granted5(void *context, MQTTAsync_successData5 *data)
+{
+	struct paho *p = enter(context);
+	struct request *r = request_of(p, context);
+	size_t n = r ? r->n : 0;
+	bool unsub = r && r->unsub;
+	int said = data->alt.sub.reasonCodeCount;
+	uint8_t codes[UPLINK_FILTERS_MAX];
+
+	for (size_t i = 0; i < n; i++) {
+		if (unsub)
+			codes[i] = 0;
+		else if (said == 1)
+			codes[i] = i == 0 ? (uint8_t)data->reasonCode : R_UNSPECIFIED;
+		else if (said > 1 && i < (size_t)said && data->alt.sub.reasonCodes)
+			codes[i] = (uint8_t)data->alt.sub.reasonCodes[i];
+		else
+			codes[i] = R_UNSPECIFIED; /* fewer answers than questions */
+	}
+	for (size_t i = 0; i < n; i++)
+		paho_request_answer(p, i, codes[i]);
+	leave();
+}
+
+/* `code`: the server's refusal, or UPLINK_UNANSWERED when the connection ended first. */
+static void set_ungranted(void *context, uint8_t code)
+{
+	struct paho *p = enter(context);
+	struct request *r = request_of(p, context);
+	unsigned i = context_index(context);
+
+	if (r && code == UPLINK_UNANSWERED)
+		paho_request_done(p);
+	else if (r && i < r->n)
+		paho_request_answer(p, i, code);
+	else if (r)
+		for (size_t k = 0, n = r->n; k < n; k++)
+			paho_request_answer(p, k, code);
+	leave();
+}
+
+void paho_on_ungranted(void *context, MQTTAsync_failureData *data)
+{
+	set_ungranted(context, data->code == R_UNSPECIFIED ? R_UNSPECIFIED : UPLINK_UNANSWERED);
+}
+
+void paho_on_ungranted5(void *context, MQTTAsync_failureData5 *data)
+{
+	int code = (int)data->reasonCode;
+
+	set_ungranted(context, code >= R_UNSPECIFIED && code < UPLINK_UNANSWERED
+				       ? (uint8_t)code
+				       : UPLINK_UNANSWERED);
+}
+
+int paho_on_tls_error(const char *text, size_t len, void *context)
+{
+	struct paho *p = enter(context);
+
+	if (p && p->state == PAHO_CONNECTING && p->tls_text[0] == '\0') {
+		while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\0'))
+			len--;
+		if (len >= sizeof(p->tls_text))
+			len = sizeof(p->tls_text) - 1;
+		memcpy(p->tls_text, text, len);
+		p->tls_text[len] = '\0';
+	}
+	leave();
+	return 1;
+}
+
+/* The properties that travel, in wire form. Returns their length; what does not fit poisons `w`. */
+static void write_props(struct writer *w, const MQTTProperties *props, uint32_t *expiry_s)
+{
+	for (int i = 0; i < props->count; i++) {
+		const MQTTProperty *from = &props->array[i];
+		struct prop to = { .id = (enum prop_id)from->identifier };
+		MQTTLenString value = from->value.data;
+
+		switch (from->identifier) {
+		case MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL:
+			*expiry_s = from->value.integer4 ? from->value.integer4 : 1;
+			continue;
+		case MQTTPROPERTY_CODE_PAYLOAD_FORMAT_INDICATOR:
+			to.byte = from->value.byte;
+			props_write(w, &to);
+			continue;
+		case MQTTPROPERTY_CODE_USER_PROPERTY:
+			to.name = span_of(from->value.data.data, (size_t)from->value.data.len);
+			value = from->value.value;
+			break;
+		case MQTTPROPERTY_CODE_CONTENT_TYPE:
+		case MQTTPROPERTY_CODE_RESPONSE_TOPIC:
+		case MQTTPROPERTY_CODE_CORRELATION_DATA:
+			break;
+		default: /* topic alias, subscription identifiers: of this connection only */
+			continue;
+		}
+		to.value = span_of(value.data, (size_t)value.len);
+		props_write(w, &to);
+	}
+}
+
+static size_t props_room(const MQTTProperties *props)
+{
+	return props->length > 0 && props->length <= PROPS_MAX ? (size_t)props->length : 0;
+}
+
+static struct inbound_letter *copy_message(
+	const char *topic, size_t topic_len, const MQTTAsync_message *m)
+{
+	size_t payload_len = m->payloadlen > 0 ? (size_t)m->payloadlen : 0;
+	size_t room = props_room(&m->properties);
+	struct inbound_letter *in = malloc(sizeof(*in) + topic_len + payload_len + room);
+
+	if (!in)
+		return NULL;
+	uint8_t *at = in->bytes;
+	struct writer w = writer_of(at + topic_len + payload_len, room);
+	*in = (struct inbound_letter){ .letter.run = paho_run_message };
+	in->size = sizeof(*in) + topic_len + payload_len + room;
+	memcpy(at, topic, topic_len);
+	if (payload_len)
+		memcpy(at + topic_len, m->payload, payload_len);
+	in->msg.topic = span_of(at, topic_len);
+	in->msg.payload = span_of(at + topic_len, payload_len);
+	if (room)
+		write_props(&w, &m->properties, &in->msg.expiry_s);
+	in->msg.props = w.bad ? span_of(NULL, 0) : span_of(w.p, w.len);
+	in->msg.qos = (uint8_t)(m->qos & 3);
+	in->msg.retain = m->retained;
+	in->msg.dup = m->dup;
+	return in;
+}
+
+static size_t inbox_bytes(const void *context)
+{
+	struct paho *p = enter(context);
+	size_t n = p ? p->inbox_bytes : 0;
+
+	leave();
+	return n;
+}
+
+static void post_message(const void *context, struct inbound_letter *in)
+{
+	struct paho *p = enter(context);
+	bool mine = p && p->active_gen == context_gen(context) &&
+		    p->active_kind == (int)context_index(context);
+
+	if (mine && in->msg.qos == 0 && p->inbox_bytes > INBOX_SHED) {
+		p->overrun++;
+		mine = false;
+	}
+	if (mine) {
+		p->inbox_bytes += in->size;
+		mailbox_post(p->inbox, &in->letter.mail);
+	}
+	leave();
+	if (!mine)
+		free(in);
+}
+
+int paho_on_message(void *context, char *topic, int topic_len, MQTTAsync_message *m)
+{
+	size_t len = topic_len > 0 ? (size_t)topic_len : strlen(topic);
+
+	for (int i = 0; i < INBOX_WAITS && inbox_bytes(context) > INBOX_SLOW; i++)
+		usleep(INBOX_WAIT_US);
+	struct inbound_letter *in = copy_message(topic, len, m);
+	if (!in)
+		return 0; /* no memory: Paho keeps it and asks again */
+	post_message(context, in);
+	MQTTAsync_freeMessage(&m);
+	MQTTAsync_free(topic);
+	return 1;
+}

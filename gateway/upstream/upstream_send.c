@@ -1,0 +1,211 @@
+#include "gateway/upstream/upstream_priv.h"
+
+#include "gateway/base/clock.h"
+#include "gateway/base/count.h"
+#include "gateway/base/log.h"
+#include "gateway/core/message.h"
+
+#define QUOTA_PAUSE_MS  1000 /* after the server has said that it is too much */
+#define RETRY_PAUSE_MS  100
+#define TRIES_MAX       5  /* for a refusal that might be of the moment */
+#define PACKET_OVERHEAD 64 /* fixed header, packet id, properties' lengths, expiry */
+
+static struct count dead_letters = COUNT("upstream.dropped.refused");
+static struct count lost_qos0 = COUNT("upstream.dropped.lost_qos0");
+static struct count retried = COUNT("upstream.retried");
+static struct log_limit refusals = LOG_LIMIT(10, 60000);
+
+/* Credit: never more than the server's Receive Maximum, less a reserve that keeps SUBSCRIBE from
+ * having to wait; the library stalls for a second whenever its own limit is reached. */
+void upstream_window_open(struct upstream *u)
+{
+	unsigned most = u->up.receive_maximum;
+	unsigned reserve = most > 8 ? 2 : most > 1 ? 1 : 0;
+
+	u->window = MIN((unsigned)u->conf->inflight, most - reserve);
+	u->window = MAX(u->window, 1u);
+	u->progress_ms = u->tokens_ms = clock_ms();
+	u->not_before_ms = 0;
+	u->tokens = 0;
+}
+
+static void pause_for(struct upstream *u, int64_t ms)
+{
+	u->not_before_ms = MAX(u->not_before_ms, clock_ms() + ms);
+	timer_arm(&u->pace, u->not_before_ms - clock_ms());
+}
+
+/* drain_rate, for what was waiting before the link came up. */
+static bool may_drain(struct upstream *u)
+{
+	double rate = (double)u->conf->drain_rate, burst = MAX(rate / 10, 1.0);
+
+	if (u->conf->drain_rate == 0)
+		return true;
+	u->tokens += rate * (double)(clock_ms() - u->tokens_ms) / 1000;
+	u->tokens = MIN(u->tokens, burst);
+	u->tokens_ms = clock_ms();
+	if (u->tokens >= 1) {
+		u->tokens -= 1;
+		return true;
+	}
+	if (!timer_armed(&u->pace))
+		timer_arm(&u->pace, (int64_t)(1000 / rate) + 1);
+	return false;
+}
+
+static void dead_letter(struct upstream *u, struct entry *e, enum reason reason)
+{
+	struct span topic = message_topic(e->msg);
+
+	u->refused++;
+	count_one(&dead_letters);
+	log_limited(&refusals, LOG_LEVEL_WARN, "upstream: the broker does not take %.*s: %s",
+		SPAN_ARGS(topic), reason_name(reason));
+	echo_give_up(u->echo, e->msg);
+}
+
+/* Too large for the server: it would end the connection, again and again. */
+static bool fits(const struct upstream *u, const struct message *m)
+{
+	if (u->up.maximum_packet == 0)
+		return true;
+	size_t size = PACKET_OVERHEAD + m->topic_len + (size_t)m->payload_len + m->props_len;
+	return size <= u->up.maximum_packet;
+}
+
+static uint32_t expiry_left(const struct message *m)
+{
+	if (m->expires_ms == 0)
+		return 0;
+	int64_t left_s = (m->expires_ms - clock_ms() + 999) / 1000;
+	return (uint32_t)MIN(MAX(left_s, 1), (int64_t)UINT32_MAX);
+}
+
+/* False: the library takes no more. */
+static bool send_entry(struct upstream *u, struct entry *e)
+{
+	struct message *m = e->msg;
+
+	if (!fits(u, m)) {
+		dead_letter(u, e, R_TOO_LARGE);
+		backlog_done(u->backlog, e, R_TOO_LARGE);
+		return true;
+	}
+	struct uplink_publish what = {
+		.msg = m,
+		.token = (uintptr_t)e, /* entries in flight are never freed */
+		.expiry_s = expiry_left(m),
+		.qos = MIN(e->qos, u->up.maximum_qos),
+		.retain = m->retain && u->up.retain_available,
+	};
+	if (u->uplink->ops->publish(u->uplink, &what) != 0)
+		return false;
+	if (u->up.version == 4 && interest_matches(u->interest, message_topic(m)))
+		echo_sent(u->echo, m);
+	if (u->in_flight++ == 0)
+		u->progress_ms = clock_ms();
+	backlog_sent(u->backlog, e);
+	return true;
+}
+
+static bool may_send(const struct upstream *u)
+{
+	if (u->state != UPSTREAM_UP || clock_ms() < u->not_before_ms)
+		return false;
+	return !u->draining || clock_ms() < u->drain_until_ms;
+}
+
+/* In bursts of half a window: measured best, and the bridge is woken less often. */
+void upstream_send(struct upstream *u)
+{
+	if (!may_send(u) || u->in_flight > u->window / 2)
+		return;
+	while (u->in_flight < u->window) {
+		struct entry *e = backlog_next(u->backlog);
+		if (!e || (e->old && !may_drain(u)) || !send_entry(u, e))
+			return;
+	}
+}
+
+/* What the server's word means for the message (MQTT 5.0, 3.4.2.1 and 3.5.2.1). */
+static bool refused_for_now(struct upstream *u, struct entry *e, enum reason reason)
+{
+	switch (reason) {
+	case R_QUOTA:
+	case R_RATE:
+	case R_BUSY:
+	case R_PACKET_ID_IN_USE:
+		pause_for(u, QUOTA_PAUSE_MS);
+		return true;
+	case R_NOT_AUTHORIZED:
+	case R_TOPIC_INVALID:
+	case R_TOO_LARGE:
+	case R_PAYLOAD_FORMAT:
+		return false;
+	default: /* "unspecified", "implementation specific": not for ever, or it blocks the queue
+		  */
+		pause_for(u, QUOTA_PAUSE_MS);
+		return ++e->tries < TRIES_MAX;
+	}
+}
+
+static void on_refused(struct upstream *u, struct entry *e, enum reason reason)
+{
+	if (refused_for_now(u, e, reason)) {
+		count_one(&retried);
+		backlog_requeue(u->backlog, e);
+		return;
+	}
+	dead_letter(u, e, reason);
+	backlog_done(u->backlog, e, reason);
+}
+
+void upstream_on_published(
+	void *arg, uint64_t token, enum uplink_outcome outcome, enum reason reason)
+{
+	struct upstream *u = arg;
+	struct entry *e = (struct entry *)(uintptr_t)token;
+
+	u->in_flight--;
+	switch (outcome) {
+	case UPLINK_DONE:
+		u->sent++;
+		u->progress_ms = clock_ms();
+		u->strikes = 0;
+		backlog_done(u->backlog, e, R_SUCCESS);
+		break;
+	case UPLINK_REFUSED:
+		u->progress_ms = clock_ms();
+		u->strikes = 0;
+		on_refused(u, e, reason);
+		break;
+	case UPLINK_RETRY:
+		if (u->state == UPSTREAM_UP) /* the news of its end is on the way */
+			pause_for(u, RETRY_PAUSE_MS);
+		count_one(&retried);
+		backlog_requeue(u->backlog, e);
+		break;
+	case UPLINK_LOST:
+		count_one(&lost_qos0);
+		echo_give_up(u->echo, e->msg);
+		backlog_done(u->backlog, e, R_SUCCESS);
+		break;
+	}
+}
+
+static void on_pace(struct timer *t)
+{
+	upstream_send(container_of(t, struct upstream, pace));
+}
+
+static void on_more(void *arg)
+{
+	upstream_send(arg);
+}
+
+void upstream_send_init(struct upstream *u)
+{
+	timer_init(&u->pace, on_pace);
+	backlog_attach(u->backlog, u->journal, on_more, u);
+}
