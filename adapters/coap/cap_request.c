@@ -245,6 +245,16 @@ static void admit(struct cap_request *rq)
 		serve(rq);
 }
 
+/* The table of peers is full of those that observe or wait. */
+static void no_room(struct cap_request *rq)
+{
+	struct cap_answer a;
+
+	count_one(&cap_counts.refused);
+	cap_answer_init(&a, COAP_RESPONSE_CODE(503));
+	cap_answer_write(&a, rq->response);
+}
+
 void cap_on_request(coap_resource_t *resource, coap_session_t *session, const coap_pdu_t *pdu,
 	const coap_string_t *query, coap_pdu_t *response)
 {
@@ -256,10 +266,14 @@ void cap_on_request(coap_resource_t *resource, coap_session_t *session, const co
 	(void)resource;
 	(void)query;
 	count_one(&cap_counts.requests);
-	rq.client = cap_client_get(l, session);
 	/* libcoap also calls for requests that hide in an acknowledgement or a reset. */
-	if (!rq.client || (type != COAP_MESSAGE_CON && type != COAP_MESSAGE_NON)) {
+	if (type != COAP_MESSAGE_CON && type != COAP_MESSAGE_NON) {
 		cap_reply_later(&rq);
+		return;
+	}
+	rq.client = cap_client_get(l, session);
+	if (!rq.client) {
+		no_room(&rq);
 		return;
 	}
 	cap_client_heard(rq.client);

@@ -62,7 +62,7 @@ static inline int rig_device(const struct rig *r)
 }
 
 /* `rows` are more lines of the section. */
-static inline void rig_start(struct rig *r, const char *rows)
+static inline void rig_start_with(struct rig *r, const char *rows, struct policy *policy)
 {
 	struct conf_error err = { .text = "" };
 	char text[1024];
@@ -71,7 +71,7 @@ static inline void rig_start(struct rig *r, const char *rows)
 
 	*r = (struct rig){ .base = event_base_new() };
 	clock_tick();
-	r->router = router_new(&policy_allow_all, &(struct router_limits){ .max_retained = 1000 });
+	r->router = router_new(policy, &(struct router_limits){ .max_retained = 1000 });
 	fd = rig_socket(&r->port);
 	close(fd);
 	snprintf(text, sizeof(text), "[coap]\nlisten = coap://127.0.0.1:%u\n%s", r->port, rows);
@@ -81,6 +81,11 @@ static inline void rig_start(struct rig *r, const char *rows)
 	env = (struct env){ .base = r->base, .router = r->router, .gateway_id = "test" };
 	assert_int_equal(adapter_coap.start(&env, r->conf, &r->self), 0);
 	r->fd = rig_device(r);
+}
+
+static inline void rig_start(struct rig *r, const char *rows)
+{
+	rig_start_with(r, rows, &policy_allow_all);
 }
 
 static inline void rig_stop(struct rig *r)

@@ -1,5 +1,6 @@
 #include "tests/unit/coap/rig.h"
 
+#include "adapters/coap/cap.h"
 #include "gateway/core/props.h"
 
 #include <errno.h>
@@ -437,6 +438,98 @@ static void clients_take_the_place_of_silent_ones(void **state)
 	}
 }
 
+static void full_table_is_told(void **state)
+{
+	struct packet p;
+	struct answer a;
+	int fd[3];
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		fd[i] = rig_device(&rig);
+		packet_init(&p, CON, GET, 1, "o");
+		packet_uint(&p, OPT_OBSERVE, 0);
+		packet_path(&p, "/ps/x");
+		rig_send_from(&rig, fd[i], p.bytes, p.len);
+		assert_true(rig_receive_at(&rig, fd[i], &a));
+		assert_int_equal(a.code, i < 2 ? CODE(205) : CODE(503));
+	}
+	assert_true(answer_uint(&a, OPT_MAX_AGE) > 0);
+	for (unsigned i = 0; i < 3; i++)
+		close(fd[i]);
+}
+
+static void silent_clients_are_forgotten(void **state)
+{
+	struct cap *cap = rig.self;
+
+	(void)state;
+	clock_freeze(clock_ms(), clock_wall_ms());
+	rig_publish(&rig, PUT, 1, "/ps/x", NULL, "x");
+	assert_int_equal(cap->n_clients, 1);
+	clock_advance(59000);
+	rig_turn(&rig);
+	assert_int_equal(cap->n_clients, 1);
+	clock_advance(10000);
+	rig_turn(&rig);
+	assert_int_equal(cap->n_clients, 0);
+}
+
+/* ---- who ---- */
+
+static enum reason strict_connect(
+	struct policy *p, const struct identity *who, struct span password)
+{
+	(void)p;
+	return who->username && strcmp(who->username, "me") == 0 && span_is(password, "secret")
+		       ? R_SUCCESS
+		       : R_BAD_CREDENTIALS;
+}
+
+static bool strict_allows(
+	struct policy *p, const struct identity *who, enum access access, struct span topic)
+{
+	(void)p;
+	(void)who;
+	(void)access;
+	return !span_is(topic, "secret");
+}
+
+static struct policy strict = { .connect = strict_connect, .allows = strict_allows };
+
+static void credentials_and_rights_are_asked(void **state)
+{
+	struct packet p;
+	struct answer a;
+
+	(void)state;
+	assert_int_equal(rig_publish(&rig, PUT, 1, "/ps/x", NULL, "x"), CODE(401));
+	assert_int_equal(rig_publish(&rig, PUT, 2, "/ps/x", "u=me", "x"), CODE(401));
+	packet_init(&p, CON, PUT, 3, "");
+	packet_path(&p, "/ps/x");
+	packet_query(&p, "u=me");
+	packet_query(&p, "p=secret");
+	packet_payload(&p, "x", 1);
+	rig_ask(&rig, &p, &a);
+	assert_int_equal(a.code, CODE(201));
+	/* The peer is known now. */
+	assert_int_equal(rig_publish(&rig, PUT, 4, "/ps/x", NULL, "x"), CODE(204));
+	assert_int_equal(rig_publish(&rig, PUT, 5, "/ps/secret", NULL, "x"), CODE(403));
+	assert_int_equal(rig_get(&rig, 6, "/ps/secret", &a), CODE(403));
+	packet_init(&p, CON, GET, 7, "");
+	packet_uint(&p, OPT_OBSERVE, 0);
+	packet_path(&p, "/ps/secret");
+	rig_ask(&rig, &p, &a);
+	assert_int_equal(a.code, CODE(403));
+}
+
+static int setup_strict(void **state)
+{
+	(void)state;
+	rig_start_with(&rig, "", &strict);
+	return 0;
+}
+
 /* ---- configuration ---- */
 
 static void configuration_is_checked(void **state)
@@ -466,18 +559,32 @@ static void configuration_is_checked(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(put_is_retained_and_created_once), T(post_is_an_event),
-		T(query_says_qos_and_expiry), T(bad_requests_are_told_why),
-		T(slash_inside_a_segment_is_refused), T(critical_option_twice_is_bad_option),
-		T(empty_levels_are_levels), T(delete_clears), T(repeated_message_id_publishes_once),
-		T(preconditions), T(answer_waits_for_the_receipt), T(failed_receipt_is_no_success),
-		T(no_response_is_only_acknowledged), T(draining_refuses),
-		T(get_tells_format_age_and_etag), T(lists),
+		T(put_is_retained_and_created_once),
+		T(post_is_an_event),
+		T(query_says_qos_and_expiry),
+		T(bad_requests_are_told_why),
+		T(slash_inside_a_segment_is_refused),
+		T(critical_option_twice_is_bad_option),
+		T(empty_levels_are_levels),
+		T(delete_clears),
+		T(repeated_message_id_publishes_once),
+		T(preconditions),
+		T(answer_waits_for_the_receipt),
+		T(failed_receipt_is_no_success),
+		T(no_response_is_only_acknowledged),
+		T(draining_refuses),
+		T(get_tells_format_age_and_etag),
+		T(lists),
 		cmocka_unit_test_setup_teardown(big_answers_need_a_proof, setup_prove, teardown),
 		cmocka_unit_test_setup_teardown(
 			clients_take_the_place_of_silent_ones, setup_few, teardown),
 		T(configuration_is_checked),
-		T(slow_receipt_has_a_separate_answer), /* last: stops the clock */
+		cmocka_unit_test_setup_teardown(full_table_is_told, setup_few, teardown),
+		cmocka_unit_test_setup_teardown(
+			credentials_and_rights_are_asked, setup_strict, teardown),
+		/* Last: they stop the clock. */
+		T(silent_clients_are_forgotten),
+		T(slow_receipt_has_a_separate_answer),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
