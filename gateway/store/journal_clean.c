@@ -1,3 +1,4 @@
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/util.h"
 #include "gateway/store/journal_impl.h"
@@ -48,10 +49,12 @@ static void become_idle(struct journal *j, bool failed)
 {
 	j->clean.state = CLEAN_IDLE;
 	j->clean.seg = NULL;
-	if (failed)
-		journal_slow_soon(j);
-	else
+	if (!failed) {
 		go_on(j);
+		return;
+	}
+	j->clean.rest_until_ms = clock_ms() + SLOW_MS;
+	journal_slow_soon(j);
 }
 
 /* ---- What to do next ---- */
@@ -224,6 +227,7 @@ static void start_job(struct journal *j, struct segment *s, enum clean_state sta
 
 	c->state = state;
 	c->seg = s;
+	timer_disarm(&c->step);
 	c->id = s->id;
 	c->job.run = state == CLEAN_UNLINKING ? unlink_run : read_run;
 	c->job.done = state == CLEAN_UNLINKING ? unlink_done : read_done;
@@ -239,7 +243,7 @@ static void start(struct journal *j)
 		start_job(j, s, CLEAN_UNLINKING);
 		return;
 	}
-	if (j->error)
+	if (j->error || clock_ms() < j->clean.rest_until_ms)
 		return;
 	s = find_to_restate(j);
 	j->clean.evacuate = !s;

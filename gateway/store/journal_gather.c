@@ -108,10 +108,22 @@ static void seal(struct journal *j, struct segment *s)
 		j->current = NULL;
 }
 
+/* At the bound a copy that makes room may itself have less than a whole segment left. */
+static uint32_t new_file_size(const struct journal *j, uint32_t record, enum room_for who)
+{
+	uint64_t max = (uint64_t)j->conf.max_bytes;
+	uint64_t left = j->disk_bytes < max ? max - j->disk_bytes : 0;
+	uint32_t size = j->segment_size;
+
+	if (who != ROOM_USER && left < size)
+		size = (uint32_t)left & ~(RECORD_ALIGN - 1);
+	return MAX(size, SEGMENT_HEADER + record);
+}
+
 static struct chunk *open_segment(struct journal *j, uint32_t size, enum room_for who)
 {
 	struct segment_id id = { j->next_number, 0 };
-	uint32_t file_size = MAX(j->segment_size, SEGMENT_HEADER + size);
+	uint32_t file_size = new_file_size(j, size, who);
 
 	if (!within_bounds(j, file_size, who)) {
 		j->full |= who == ROOM_USER;

@@ -83,7 +83,8 @@ struct cleaner {
 	uint32_t from;      /* number of the current segment when the walk began */
 	unsigned unsettled; /* batches under way with its work */
 	bool failed;
-	bool due; /* something changed that may make work */
+	bool due;              /* something changed that may make work */
+	int64_t rest_until_ms; /* after a failure */
 	struct timer step;
 };
 

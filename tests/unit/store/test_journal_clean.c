@@ -226,25 +226,36 @@ static void copy_dir(const struct fixture *from, const struct fixture *to)
 		file_put(to, names[i], bytes, file_get(from, names[i], bytes, sizeof(bytes)));
 }
 
-/* What a kill -9 at this moment would leave, also in the middle of cleaning. */
-static void model_crash_check(struct model *m)
+/* A copy of the directory as a kill -9 at this moment would leave it, also in the middle of
+ * cleaning. */
+static void model_copy(struct model *m, struct fixture *copy, struct seq_ranges *pending)
 {
 	struct journal *j = m->f->j;
-	struct seq_ranges pending = { 0 };
-	struct fixture copy;
 
 	for (int i = 0; i < 20000; i++) {
 		if (list_empty(&j->flights) && j->clean.state != CLEAN_UNLINKING &&
 			j->clean.state != CLEAN_READING)
 			break;
 		event_base_loop(m->f->base, EVLOOP_NONBLOCK);
+		usleep(50);
 	}
+	assert_true(list_empty(&j->flights));
 	int64_t now = clock_ms();
-	fixture_init(&copy, m->f->conf.max_bytes);
+	fixture_init(copy, m->f->conf.max_bytes);
 	clock_freeze(now, 1700000000000);
-	copy_dir(m->f, &copy);
-	seq_ranges_add_all(&pending, &j->pending);
-	seq_ranges_sort(&pending);
+	copy_dir(m->f, copy);
+	*pending = (struct seq_ranges){ 0 };
+	seq_ranges_add_all(pending, &j->pending);
+	seq_ranges_sort(pending);
+}
+
+static void model_crash_check(struct model *m)
+{
+	struct seq_ranges pending;
+	struct fixture copy;
+	int64_t now = clock_ms();
+
+	model_copy(m, &copy, &pending);
 	fixture_open(&copy);
 	model_check(m, &copy, &pending);
 	fixture_settle(&copy); /* its own cleaning must not bring anything back either */
@@ -252,7 +263,54 @@ static void model_crash_check(struct model *m)
 	model_check(m, &copy, &pending);
 	seq_ranges_free(&pending);
 	fixture_destroy(&copy);
-	clock_freeze(now, 1700000000000);
+	clock_freeze(now + 60000, 1700000000000);
+}
+
+static bool pinned(const struct journal *j, const struct segment *b)
+{
+	const struct list *pos;
+
+	list_for_each(pos, &j->segments) {
+		const struct segment *a = container_of(pos, const struct segment, node);
+		if (a != b && (a->records > a->live || a->stale) && a->forgets_lo <= b->id.number &&
+			b->id.number <= a->forgets_hi)
+			return true;
+	}
+	return false;
+}
+
+/* No segment that counts as not pinned holds a forget that is still needed. */
+static void model_pin_check(struct model *m, const struct segment *b)
+{
+	struct seq_ranges pending;
+	struct fixture copy;
+	char name[SEGMENT_NAME_MAX];
+	int64_t now = clock_ms();
+
+	model_copy(m, &copy, &pending);
+	file_drop(&copy, segment_name(b->id, name));
+	fixture_open(&copy);
+	for (unsigned i = 0; i < m->n; i++)
+		if (!m->r[i].live && !seq_ranges_has(&pending, m->r[i].seq))
+			assert_int_equal(journal_length(copy.j, m->r[i].seq), -ENOENT);
+	seq_ranges_free(&pending);
+	fixture_destroy(&copy);
+	clock_freeze(now + 60000, 1700000000000);
+}
+
+static void model_pin_checks(struct model *m)
+{
+	struct journal *j = m->f->j;
+	const struct list *pos;
+
+	list_for_each(pos, &j->segments) {
+		const struct segment *s = container_of(pos, const struct segment, node);
+		if (!s->holds_forgets || pinned(j, s) || !list_empty(&j->flights) ||
+			j->clean.state == CLEAN_UNLINKING)
+			continue;
+		model_pin_check(m, s);
+		return;
+	}
 }
 
 static void model_run(unsigned seed, int64_t max_bytes, unsigned steps)
@@ -276,6 +334,8 @@ static void model_run(unsigned seed, int64_t max_bytes, unsigned steps)
 			fixture_settle(&f);
 		if (rnd(&m, 40) == 0)
 			model_crash_check(&m);
+		if (rnd(&m, 8) == 0)
+			model_pin_checks(&m);
 		if (rnd(&m, 50) == 0) {
 			fixture_reopen(&f);
 			model_check(&m, &f, NULL);
@@ -298,7 +358,7 @@ static void random_runs_agree_with_a_model(void **state)
 	unsigned runs = more ? (unsigned)atoi(more) : 4;
 
 	for (unsigned seed = 1; seed <= runs; seed++)
-		model_run(seed, seed % 2 ? MB : 3 * MB, 400);
+		model_run(seed, seed % 2 ? MB : 3 * MB, 250);
 }
 
 int main(void)
