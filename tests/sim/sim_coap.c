@@ -35,7 +35,7 @@ struct answer {
 	uint32_t token;
 	bool observe;
 	unsigned segments; /* of Location-Path */
-	char topic[256]; /* from Location-Path, or empty */
+	char topic[256];   /* from Location-Path, or empty */
 	struct span payload;
 };
 
