@@ -19,6 +19,7 @@ struct cap_counts cap_counts = {
 	.dropped = COUNT("coap.dropped"),
 	.lost = COUNT("coap.lost"),
 	.challenged = COUNT("coap.challenged"),
+	.overflowed = COUNT("coap.overflowed"),
 };
 
 /* ---- configuration ---- */

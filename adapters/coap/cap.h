@@ -34,7 +34,7 @@ struct cap_conf {
 
 struct cap_counts {
 	struct count requests, malformed, duplicates, published, refused, notified, dropped, lost,
-		challenged;
+		challenged, overflowed;
 };
 extern struct cap_counts cap_counts;
 
@@ -66,6 +66,7 @@ struct cap_listener {
 	int epoll_fd;            /* libcoap's */
 	int fd;                  /* libcoap's: the socket */
 	unsigned batch;          /* datagrams per turn */
+	uint32_t overflowed;     /* by the kernel's count */
 	struct addr addr;
 };
 /* 0, or a negative errno after one line in the log. */

@@ -79,13 +79,14 @@ static int find_socket(const struct addr *addr)
 
 static void tune_socket(struct cap_listener *l)
 {
-	int size = RECEIVE_BUFFER, off = 0;
+	int size = RECEIVE_BUFFER, off = 0, on = 1;
 
 	fcntl(l->fd, F_SETFD, FD_CLOEXEC);
 	setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &off, sizeof(off));
 	/* Beyond net.core.rmem_max where we may. */
 	if (setsockopt(l->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) == -1)
 		setsockopt(l->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	setsockopt(l->fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on));
 	l->batch = setsockopt(l->fd, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off)) ? 1 : BATCH;
 }
 
@@ -98,7 +99,38 @@ struct glance {
 	uint8_t head[4]; /* RFC 7252, 3: version, type, token length; code; message id */
 	struct sockaddr_storage from;
 	socklen_t from_len;
+	/* For SO_RXQ_OVFL and the packet info that libcoap asked for. */
+	_Alignas(struct cmsghdr) uint8_t control[128];
 };
+
+/* The kernel's count of datagrams it had no room for, as of this one. */
+static void count_overflow(struct cap_listener *l, struct msghdr *msg)
+{
+	struct cmsghdr *c;
+	uint32_t dropped;
+
+	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SO_RXQ_OVFL)
+			continue;
+		memcpy(&dropped, CMSG_DATA(c), sizeof(dropped));
+		if (dropped != l->overflowed)
+			count_add(&cap_counts.overflowed, dropped - l->overflowed);
+		l->overflowed = dropped;
+	}
+}
+
+static void prepare(struct mmsghdr *msg, struct iovec *iov, struct glance *g)
+{
+	*iov = (struct iovec){ g->head, sizeof(g->head) };
+	msg->msg_hdr = (struct msghdr){
+		.msg_name = &g->from,
+		.msg_namelen = sizeof(g->from),
+		.msg_iov = iov,
+		.msg_iovlen = 1,
+		.msg_control = g->control,
+		.msg_controllen = sizeof(g->control),
+	};
+}
 
 static unsigned glance_at(struct cap_listener *l, struct glance *g)
 {
@@ -106,15 +138,8 @@ static unsigned glance_at(struct cap_listener *l, struct glance *g)
 	struct iovec iov[BATCH];
 	int start = 0, n;
 
-	for (unsigned i = 0; i < l->batch; i++) {
-		iov[i] = (struct iovec){ g[i].head, sizeof(g[i].head) };
-		msgs[i].msg_hdr = (struct msghdr){
-			.msg_name = &g[i].from,
-			.msg_namelen = sizeof(g[i].from),
-			.msg_iov = &iov[i],
-			.msg_iovlen = 1,
-		};
-	}
+	for (unsigned i = 0; i < l->batch; i++)
+		prepare(&msgs[i], &iov[i], &g[i]);
 	if (l->batch > 1)
 		setsockopt(l->fd, SOL_SOCKET, SO_PEEK_OFF, &start, sizeof(start));
 	/* With MSG_TRUNC the peek offset moves on by whole datagrams. */
@@ -124,6 +149,8 @@ static unsigned glance_at(struct cap_listener *l, struct glance *g)
 		if (msgs[i].msg_len < sizeof(g[i].head))
 			g[i].head[0] = 0;
 	}
+	if (n > 0)
+		count_overflow(l, &msgs[n - 1].msg_hdr);
 	return n > 0 ? (unsigned)n : 0;
 }
 
@@ -210,11 +237,14 @@ static coap_response_t on_response(coap_session_t *session, const coap_pdu_t *se
 							       : COAP_RESPONSE_FAIL;
 }
 
-/* Its complaints are about peers, down to "got RST" as an alert. */
+/* What it calls an alert is a reset from a peer, which is how observations end. */
 static void on_log(coap_log_t level, const char *text)
 {
-	(void)level;
-	log_debug("libcoap: %.*s", (int)strcspn(text, "\r\n"), text);
+	static struct log_limit limit = LOG_LIMIT(10, 10000);
+
+	if (level != LOG_ALERT)
+		log_limited(
+			&limit, LOG_LEVEL_INFO, "libcoap: %.*s", (int)strcspn(text, "\r\n"), text);
 }
 
 /* ---- life ---- */

@@ -196,7 +196,7 @@ static inline unsigned rig_get(struct rig *r, uint16_t mid, const char *path, st
 struct listener {
 	struct identity who;
 	struct subscriber sub;
-	struct receipt_hold hold;
+	struct receipt_hold holds[64]; /* in order of arrival */
 	unsigned n;
 	uint8_t qos;
 	bool retain;
@@ -226,7 +226,7 @@ static inline enum reason listener_offer(
 	if (props.len)
 		memcpy(l->props, props.p, props.len);
 	if (s->gate && receipt)
-		receipt_hold(receipt, &l->hold);
+		receipt_hold(receipt, &l->holds[(l->n - 1) % ARRAY_SIZE(l->holds)]);
 	return R_SUCCESS;
 }
 

@@ -226,7 +226,7 @@ static void answer_waits_for_the_receipt(void **state)
 	rig_send(&rig, &p); /* repeated meanwhile: neither published again nor answered */
 	assert_int_equal(listener.n, 1);
 	assert_false(rig_receive(&rig, &a));
-	receipt_release(&listener.hold, R_SUCCESS);
+	receipt_release(&listener.holds[0], R_SUCCESS);
 	assert_true(rig_receive(&rig, &a));
 	assert_int_equal(a.type, ACK);
 	assert_int_equal(a.mid, 9);
@@ -257,7 +257,7 @@ static void slow_receipt_has_a_separate_answer(void **state)
 	assert_true(rig_receive(&rig, &a));
 	assert_int_equal(a.code, 0);
 	assert_false(rig_receive(&rig, &a));
-	receipt_release(&listener.hold, R_SUCCESS);
+	receipt_release(&listener.holds[0], R_SUCCESS);
 	assert_true(rig_receive(&rig, &a));
 	assert_int_equal(a.type, CON);
 	assert_int_equal(a.code, CODE(201));
@@ -278,7 +278,7 @@ static void failed_receipt_is_no_success(void **state)
 	packet_path(&p, "/ps/full");
 	packet_payload(&p, "x", 1);
 	rig_send(&rig, &p);
-	receipt_release(&listener.hold, R_QUOTA);
+	receipt_release(&listener.holds[0], R_QUOTA);
 	assert_true(rig_receive(&rig, &a));
 	assert_int_equal(a.code, CODE(503));
 	assert_true(answer_uint(&a, OPT_MAX_AGE) > 0);
