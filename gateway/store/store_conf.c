@@ -27,16 +27,14 @@ static const struct conf_row rows[] = {
 		.offset = offsetof(struct store_conf, commit_interval_ms),
 		.max = 5000,
 		.def = "250ms",
-		.help = "Longest time that records are gathered before they are synced to disk "
-			"together; "
+		.help = "Longest time that records are gathered to be synced to disk together; "
 			"0 syncs at once." },
 };
 
 const struct conf_section store_conf_section = {
 	.name = "store",
-	.help = "The journal: what waits for the upstream lies here on stable storage. Without "
-		"this section it "
-		"is kept in memory only and does not survive a restart.",
+	.help = "The journal: what waits for the upstream lies here on stable storage. Without this "
+		"section it is kept in memory only and does not survive a restart.",
 	.size = sizeof(struct store_conf),
 	.rows = rows,
 	.n_rows = ARRAY_SIZE(rows),
