@@ -54,13 +54,13 @@ static bool is_stale(const struct message *m, void *arg)
 {
 	struct router *r = arg;
 
-	if (message_expired(m)) {
-		count_one(&expired);
-		return true;
-	}
+	/* Also after a removal: the table moves then, and the round may have missed others. */
 	if (m->expires_ms)
 		r->sweep_again = true;
-	return false;
+	if (!message_expired(m))
+		return false;
+	count_one(&expired);
+	return true;
 }
 
 static void on_sweep(struct timer *t)
