@@ -42,6 +42,7 @@ struct spy {
 };
 
 struct world {
+	struct policy policy;
 	struct router *router;
 	struct sessions *sessions;
 	struct sn_gateway *gw;
@@ -126,7 +127,8 @@ static inline int world_setup(void **state)
 	struct world *w = calloc(1, sizeof(*w));
 	struct sn_conf sn = world_conf();
 	clock_freeze(1000000, INT64_C(1700000000000));
-	w->router = router_new(&policy_allow_all, &limits);
+	w->policy = policy_allow_all;
+	w->router = router_new(&w->policy, &limits);
 	w->sessions = sessions_new(w->router, &conf);
 	w->socket.ops = &world_socket_ops;
 	w->gw = calloc(1, sizeof(*w->gw));

@@ -1,0 +1,291 @@
+#include "tests/unit/mqttsn/world.h"
+
+#define DEV 1001
+
+static struct session *dev(struct world *w)
+{
+	return sessions_find(w->sessions, PROTO_MQTTSN, "dev");
+}
+
+static void sleep_for(struct world *w, uint16_t duration_s)
+{
+	SAY(w, DEV, .type = SN_DISCONNECT, .present = true, .duration_s = duration_s);
+	assert_hears(w, DEV, SN_DISCONNECT);
+	assert_int_equal(state_at(w, DEV), SN_ASLEEP);
+}
+
+static void ping(struct world *w, uint16_t port, const char *id)
+{
+	SAY(w, port, .type = SN_PINGREQ, .data = span_str(id));
+}
+
+/* Hears a PUBLISH and acknowledges it. Returns its MsgId. */
+static uint16_t take(struct world *w, const char *text, bool dup)
+{
+	const struct sn_packet *p = hear(w, DEV);
+	assert_int_equal(p->type, SN_PUBLISH);
+	assert_text(p->data, text);
+	assert_int_equal(p->dup, dup);
+	uint16_t id = p->msg_id;
+	if (p->qos)
+		SAY(w, DEV, .type = SN_PUBACK, .topic_id = p->topic_id, .msg_id = id);
+	return id;
+}
+
+static void test_silence(void **state)
+{
+	struct world *w = *state;
+	(void)state;
+	assert_int_equal(sn_silence_ms(w->gw, 0), 0);
+	assert_int_equal(sn_silence_ms(w->gw, 10), 15000);
+	assert_int_equal(sn_silence_ms(w->gw, 60), 90000);
+	assert_int_equal(sn_silence_ms(w->gw, 100), 110000);
+	assert_int_equal(sn_silence_ms(w->gw, 65535), INT64_C(72088500));
+	w->gw->conf.keepalive_max_ms = 600000;
+	assert_int_equal(sn_silence_ms(w->gw, 0), 660000);
+	assert_int_equal(sn_silence_ms(w->gw, 10), 15000);
+	assert_int_equal(sn_silence_ms(w->gw, 65535), 660000);
+}
+
+static void test_ping(void **state)
+{
+	struct world *w = *state;
+	connect_as(w, DEV, "dev", true);
+	for (int i = 0; i < 10; i++) {
+		pass_ms(w, 80000);
+		ping(w, DEV, i % 2 ? "" : "dev");
+		assert_hears(w, DEV, SN_PINGRESP);
+	}
+	ping(w, DEV, "somebody");
+	assert_hears(w, DEV, SN_DISCONNECT);
+	assert_int_equal(state_at(w, DEV), SN_ACTIVE);
+	ping(w, DEV + 1, "nobody");
+	assert_hears(w, DEV + 1, SN_DISCONNECT);
+	ping(w, DEV + 1, "");
+	assert_hears(w, DEV + 1, SN_DISCONNECT);
+	/* The name of a client that is not asleep says nothing. */
+	ping(w, DEV + 1, "dev");
+	assert_hears(w, DEV + 1, SN_DISCONNECT);
+	assert_silence(w);
+}
+
+static void test_mail(void **state)
+{
+	struct world *w = *state;
+	connect_as(w, DEV, "dev", true);
+	subscribe_to(w, DEV, "a", 1);
+	subscribe_to(w, DEV, "w/#", 1);
+	sleep_for(w, 100);
+	publish(w, "a", "0", 0);
+	publish(w, "a", "1", 1);
+	publish(w, "w/x", "2", 1);
+	pass_ms(w, 60000);
+	assert_silence(w);
+	ping(w, DEV, "dev");
+	take(w, "0", false);
+	take(w, "1", false);
+	ping(w, DEV, "dev"); /* does not restart anything */
+	accept_register(w, DEV, "w/x");
+	publish(w, "a", "3", 0); /* comes meanwhile, is still sent */
+	take(w, "2", false);
+	take(w, "3", false);
+	assert_hears(w, DEV, SN_PINGRESP);
+	assert_int_equal(state_at(w, DEV), SN_ASLEEP);
+	/* Nothing there: PINGRESP at once, also when it is repeated. */
+	for (int i = 0; i < 2; i++) {
+		ping(w, DEV, "dev");
+		assert_hears(w, DEV, SN_PINGRESP);
+	}
+	assert_silence(w);
+}
+
+static void test_unacknowledged_comes_again(void **state)
+{
+	struct world *w = *state;
+	connect_as(w, DEV, "dev", true);
+	subscribe_to(w, DEV, "a", 1);
+	sleep_for(w, 1000);
+	publish(w, "a", "1", 1);
+	ping(w, DEV, "dev");
+	const struct sn_packet *p = hear(w, DEV);
+	assert_int_equal(p->type, SN_PUBLISH);
+	uint16_t id = p->msg_id;
+	for (int i = 0; i < 3; i++) {
+		pass_ms(w, 10500);
+		assert_int_equal(hear(w, DEV)->msg_id, id);
+	}
+	pass_ms(w, 10500); /* back to sleep, not lost */
+	assert_int_equal(state_at(w, DEV), SN_ASLEEP);
+	pass_ms(w, 60000);
+	assert_silence(w);
+	ping(w, DEV, "dev");
+	assert_int_equal(take(w, "1", true), id);
+	assert_hears(w, DEV, SN_PINGRESP);
+}
+
+static void test_asleep_in_the_middle_of_qos2(void **state)
+{
+	struct world *w = *state;
+	connect_as(w, DEV, "dev", true);
+	subscribe_to(w, DEV, "a", 2);
+	publish(w, "a", "1", 2);
+	uint16_t id = hear(w, DEV)->msg_id;
+	SAY(w, DEV, .type = SN_PUBREC, .msg_id = id);
+	assert_hears(w, DEV, SN_PUBREL);
+	sleep_for(w, 1000);
+	pass_ms(w, 60000);
+	assert_silence(w);
+	ping(w, DEV, "dev");
+	const struct sn_packet *p = hear(w, DEV); /* never the message again */
+	assert_int_equal(p->type, SN_PUBREL);
+	assert_int_equal(p->msg_id, id);
+	SAY(w, DEV, .type = SN_PUBCOMP, .msg_id = id);
+	assert_hears(w, DEV, SN_PINGRESP);
+}
+
+/* An acknowledgement that comes when it already sleeps is still good. */
+static void test_late_puback(void **state)
+{
+	struct world *w = *state;
+	connect_as(w, DEV, "dev", true);
+	subscribe_to(w, DEV, "a", 1);
+	publish(w, "a", "1", 1);
+	const struct sn_packet *p = hear(w, DEV);
+	uint16_t topic_id = p->topic_id, id = p->msg_id;
+	sleep_for(w, 100);
+	SAY(w, DEV, .type = SN_PUBACK, .topic_id = topic_id, .msg_id = id);
+	assert_silence(w);
+	ping(w, DEV, "dev");
+	assert_hears(w, DEV, SN_PINGRESP);
+	assert_silence(w);
+}
+
+static void test_sleeper_is_lost(void **state)
+{
+	struct world *w = *state;
+	connect_as(w, DEV, "dev", true);
+	SAY(w, DEV, .type = SN_WILLTOPICUPD, .present = true, .data = TEXT("will"));
+	assert_hears(w, DEV, SN_WILLTOPICRESP);
+	sleep_for(w, 200);
+	pass_ms(w, 200000); /* keep alive (60 s) counts no more */
+	assert_int_equal(state_at(w, DEV), SN_ASLEEP);
+	ping(w, DEV, "dev"); /* restarts the sleep timer */
+	assert_hears(w, DEV, SN_PINGRESP);
+	pass_ms(w, 210000);
+	assert_int_equal(state_at(w, DEV), SN_ASLEEP);
+	pass_ms(w, 30000);
+	assert_hears(w, DEV, SN_DISCONNECT);
+	assert_spied(w, 1, "will", "");
+	ping(w, DEV, "dev");
+	assert_hears(w, DEV, SN_DISCONNECT);
+}
+
+static void test_connect_wakes(void **state)
+{
+	struct world *w = *state;
+	connect_as(w, DEV, "dev", false);
+	uint16_t id = subscribe_to(w, DEV, "a", 1);
+	sleep_for(w, 100);
+	publish(w, "a", "1", 1);
+	connect_as(w, DEV, "dev", false);
+	assert_int_equal(state_at(w, DEV), SN_ACTIVE);
+	assert_int_equal(accept_register(w, DEV, "a"), id);
+	take(w, "1", false);
+	assert_silence(w);
+	assert_int_equal(dev(w)->keepalive_ms, 90000);
+}
+
+static void test_disconnect_of_a_sleeper(void **state)
+{
+	struct world *w = *state;
+	connect_as(w, DEV, "dev", true);
+	sleep_for(w, 100);
+	sleep_for(w, 1000); /* a new duration */
+	assert_int_equal(dev(w)->keepalive_ms, 1100000);
+	SAY(w, DEV, .type = SN_DISCONNECT, .present = true, .duration_s = 0);
+	assert_hears(w, DEV, SN_DISCONNECT);
+	assert_int_equal(state_at(w, DEV), SN_STRANGER);
+	connect_as(w, DEV, "dev", true);
+}
+
+static void test_sleeper_is_served(void **state)
+{
+	struct world *w = *state;
+	connect_as(w, DEV, "dev", true);
+	uint16_t id = register_name(w, DEV, "a/b");
+	sleep_for(w, 100);
+	SAY(w, DEV, .type = SN_PUBLISH, .qos = 1, .topic_id = id, .msg_id = 1, .data = TEXT("x"));
+	assert_code(w, DEV, SN_PUBACK, SN_ACCEPTED);
+	assert_spied(w, 1, "a/b", "x");
+	subscribe_to(w, DEV, "c", 0);
+	SAY(w, DEV, .type = SN_PINGREQ);
+	assert_hears(w, DEV, SN_PINGRESP);
+	assert_int_equal(state_at(w, DEV), SN_ASLEEP);
+}
+
+static void test_from_another_address(void **state)
+{
+	struct world *w = *state;
+	struct sn_route far = { &w->socket, addr_at("10.0.0.66", 5) };
+	connect_as(w, DEV + 5, "dev", true);
+	SAY(w, DEV + 5, .type = SN_SUBSCRIBE, .qos = 1, .msg_id = 1, .data = TEXT("a"));
+	assert_hears(w, DEV + 5, SN_SUBACK);
+	SAY(w, DEV + 5, .type = SN_DISCONNECT, .present = true, .duration_s = 100);
+	assert_hears(w, DEV + 5, SN_DISCONNECT);
+	publish(w, "a", "mail", 1);
+	/* A stranger that knows the name gets nothing. */
+	say_from(w, far, (struct sn_packet){ .type = SN_PINGREQ, .data = TEXT("dev") });
+	assert_int_equal(hear_at(w, far.addr)->type, SN_DISCONNECT);
+	assert_silence(w);
+	/* Nor does another client's address. */
+	connect_as(w, DEV + 6, "other", true);
+	ping(w, DEV + 6, "dev");
+	assert_hears(w, DEV + 6, SN_DISCONNECT);
+	assert_int_equal(state_at(w, DEV + 6), SN_ACTIVE);
+	/* A new port of its own address does. */
+	ping(w, DEV, "dev");
+	take(w, "mail", false);
+	assert_hears(w, DEV, SN_PINGRESP);
+	assert_int_equal(state_at(w, DEV + 5), SN_STRANGER);
+	w->gw->conf.takeover = SN_TAKEOVER_REFUSE;
+	ping(w, DEV + 5, "dev");
+	assert_hears(w, DEV + 5, SN_DISCONNECT);
+}
+
+static void test_congested_while_awake(void **state)
+{
+	struct world *w = *state;
+	connect_as(w, DEV, "dev", true);
+	uint16_t id = subscribe_to(w, DEV, "a", 1);
+	sleep_for(w, 10000);
+	publish(w, "a", "1", 1);
+	ping(w, DEV, "dev");
+	uint16_t msg_id = hear(w, DEV)->msg_id;
+	SAY(w, DEV, .type = SN_PUBACK, .topic_id = id, .msg_id = msg_id,
+		.return_code = SN_CONGESTION);
+	assert_hears(w, DEV, SN_PINGRESP);
+	pass_ms(w, 400000);
+	assert_silence(w);
+	ping(w, DEV, "dev");
+	assert_int_equal(take(w, "1", true), msg_id);
+	assert_hears(w, DEV, SN_PINGRESP);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		world_test(test_silence),
+		world_test(test_ping),
+		world_test(test_mail),
+		world_test(test_unacknowledged_comes_again),
+		world_test(test_asleep_in_the_middle_of_qos2),
+		world_test(test_late_puback),
+		world_test(test_sleeper_is_lost),
+		world_test(test_connect_wakes),
+		world_test(test_disconnect_of_a_sleeper),
+		world_test(test_sleeper_is_served),
+		world_test(test_from_another_address),
+		world_test(test_congested_while_awake),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
