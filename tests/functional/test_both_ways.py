@@ -21,7 +21,7 @@ def start(site, **sections):
 
 
 def mosquitto_sub(site, broker, n):
-    p = harness.Process(["mosquitto_sub", "-p", str(broker.port), "-t", "#", "-q", "2", "-C", str(n), "-W", "30",
+    p = harness.Process(["stdbuf", "-oL", "mosquitto_sub", "-p", str(broker.port), "-t", "#", "-q", "2", "-C", str(n), "-W", "30",
                          "-F", "%q %r %t %x"], "mosquitto_sub")
     site.processes.append(p)
     broker.process.wait_line(r"Sending SUBACK to (?!gw|tidegate)")

@@ -24,7 +24,7 @@ def publish_all(gateway):
 
 def test_outage_kill_restart_drain(site):
     broker = site.broker().start()
-    gateway = site.gateway(upstream={"uri": broker.uri}).start()
+    gateway = site.gateway(upstream={"uri": broker.uri}, store={"commit_interval": "20ms"}).start()
     gateway.wait_upstream()
     local = site.mqtt(gateway, "local")
     local.subscribe("dev/#", 1)
@@ -64,7 +64,7 @@ def test_outage_kill_restart_drain(site):
 
 def test_reconnects_without_restart(site):
     broker = site.broker().start()
-    gateway = site.gateway(upstream={"uri": broker.uri}).start()
+    gateway = site.gateway(upstream={"uri": broker.uri}, store={"commit_interval": "20ms"}).start()
     gateway.wait_upstream()
     dev = sn.SnClient(gateway, "dev").connect()
     broker.stop()

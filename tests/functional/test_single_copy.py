@@ -56,7 +56,8 @@ def test_backlog_is_not_delivered_again(site):
     """What local subscribers got during an outage does not come back to them when it drains."""
     for version in ("5", "3.1.1"):
         broker = site.broker(name="broker" + version).start()
-        gateway = site.gateway("gw" + version.replace(".", ""), upstream={"uri": broker.uri, "version": version}).start()
+        gateway = site.gateway("gw" + version.replace(".", ""), upstream={"uri": broker.uri, "version": version},
+                               store={"commit_interval": "20ms"}).start()
         gateway.wait_upstream()
         local = site.mqtt(gateway, "local")
         local.subscribe("t/#", 1)

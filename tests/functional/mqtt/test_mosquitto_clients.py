@@ -10,7 +10,7 @@ def pub(gateway, *args, **kwargs):
 
 
 def sub(site, gateway, *args):
-    p = harness.Process(["mosquitto_sub", "-p", str(gateway.mqtt_port), "-W", "20", *args], "mosquitto_sub")
+    p = harness.Process(["stdbuf", "-oL", "mosquitto_sub", "-p", str(gateway.mqtt_port), "-W", "20", *args], "mosquitto_sub")
     site.processes.append(p)
     return p
 
@@ -62,7 +62,7 @@ def test_will(site):
     gateway = site.gateway().start()
     s = sub(site, gateway, "-t", "will/#", "-q", "1", "-C", "1", "-F", "%t %p", "-d")
     s.wait_line("Subscribed")
-    doomed = harness.Process(["mosquitto_sub", "-p", str(gateway.mqtt_port), "-t", "x", "--will-topic", "will/a",
+    doomed = harness.Process(["stdbuf", "-oL", "mosquitto_sub", "-p", str(gateway.mqtt_port), "-t", "x", "--will-topic", "will/a",
                               "--will-payload", "gone", "--will-qos", "1", "-d"], "doomed")
     site.processes.append(doomed)
     doomed.wait_line("Subscribed")

@@ -86,7 +86,7 @@ def test_topic_kinds_both_ways(site):
     dev.publish("ab", b"s", qos=2)
     dev.publish("long/name", b"n", qos=0)
     local.wait_messages(3)
-    assert [(m.topic, m.payload) for m in local.messages] == [("predefined/five", b"p"), ("ab", b"s"), ("long/name", b"n")]
+    assert {(m.topic, m.payload) for m in local.messages} == {("predefined/five", b"p"), ("ab", b"s"), ("long/name", b"n")}
     assert dev.subscribe(5, kind=sn.PREDEFINED) == 5
     dev.subscribe(short("xy"), kind=sn.SHORT)
     dev.subscribe("full/name")
