@@ -107,22 +107,27 @@ uint64_t message_digest(const struct message *m)
 }
 
 /* The stored form: a head of HEAD_BYTES, then `body` as it is in memory.
- *   version 1 | flags (bits 0-1 qos, bit 2 retain) | payload length 4 | props length 4 |
- *   remaining life in ms 8 (0: never stale) | wall clock when encoded 8 | wall clock of arrival 8
- */
-enum { FORM_VERSION = 1, HEAD_BYTES = 34, FLAG_QOS = 0x03, FLAG_RETAIN = 0x04 };
+ *   version 1 | flags (bits 0-1 qos, bit 2 retain, bit 3 expires) | payload length 4 |
+ *   props length 4 | remaining life in ms 8 | wall clock when encoded 8 |
+ *   wall clock of arrival 8 */
+enum { FORM_VERSION = 1, HEAD_BYTES = 34 };
+enum { FLAG_QOS = 0x03, FLAG_RETAIN = 0x04, FLAG_EXPIRES = 0x08, FLAGS = 0x0f };
 _Static_assert(HEAD_BYTES <= MESSAGE_SCRATCH, "the head is built in the scratch");
 
 /* MQTT 5.0, 3.3.2.3.3: the interval has 32 bits of seconds. */
 #define LIFE_MAX_MS ((uint64_t)UINT32_MAX * 1000)
 
-/* At least 1 for what can expire: 0 says never. */
 static uint64_t life_left_ms(const struct message *m)
 {
-	if (m->expires_ms == 0)
-		return 0;
-	int64_t left = m->expires_ms - clock_ms();
-	return left < 1 ? 1 : MIN((uint64_t)left, LIFE_MAX_MS);
+	int64_t left = m->expires_ms ? m->expires_ms - clock_ms() : 0;
+
+	return left < 0 ? 0 : MIN((uint64_t)left, LIFE_MAX_MS);
+}
+
+static uint8_t form_flags(const struct message *m)
+{
+	return (uint8_t)(m->qos | (m->retain ? FLAG_RETAIN : 0) |
+			 (m->expires_ms ? FLAG_EXPIRES : 0));
 }
 
 unsigned message_encode(
@@ -131,7 +136,7 @@ unsigned message_encode(
 	struct writer w = writer_of(scratch, MESSAGE_SCRATCH);
 
 	wr_u8(&w, FORM_VERSION);
-	wr_u8(&w, (uint8_t)(m->qos | (m->retain ? FLAG_RETAIN : 0)));
+	wr_u8(&w, form_flags(m));
 	wr_u32(&w, m->payload_len);
 	wr_u32(&w, m->props_len);
 	wr_u64(&w, life_left_ms(m));
@@ -148,9 +153,6 @@ unsigned message_encode(
 static int64_t expiry_after_rest(uint64_t left_ms, int64_t encoded_wall_ms)
 {
 	int64_t now = clock_wall_ms();
-
-	if (left_ms == 0)
-		return 0;
 	uint64_t passed = now > encoded_wall_ms && encoded_wall_ms >= 0
 				  ? (uint64_t)(now - encoded_wall_ms)
 				  : 0;
@@ -178,11 +180,14 @@ struct message *message_decode(struct span bytes, uint64_t origin)
 
 	if (r.bad || r.left || version != FORM_VERSION || left_ms > LIFE_MAX_MS)
 		return NULL;
-	if (init.qos > 2 || (flags & ~(FLAG_QOS | FLAG_RETAIN)))
+	if (init.qos > 2 || (flags & ~FLAGS))
 		return NULL;
 	if (!topic_valid_name(init.topic) || !props_valid(init.props))
 		return NULL;
-	init.expires_ms = expiry_after_rest(left_ms, encoded_wall_ms);
+	if (flags & FLAG_EXPIRES)
+		init.expires_ms = expiry_after_rest(left_ms, encoded_wall_ms);
+	else if (left_ms)
+		return NULL;
 	struct message *m = message_new(&init);
 	if (m)
 		m->received_wall_ms = received_wall_ms;
