@@ -82,7 +82,7 @@ static int load_predefined(const struct sn_conf *conf, struct sn_predefined **ou
 
 static int start(const struct env *env, const struct conf *conf, void **self)
 {
-	const struct sn_conf *c = conf_section(conf, sn_conf_section.name);
+	const struct sn_conf *c = conf_section(conf, mqttsn_conf_section.name);
 	struct sn_predefined *predefined;
 	if (load_predefined(c, &predefined) < 0)
 		return -EINVAL;
@@ -100,7 +100,7 @@ static int start(const struct env *env, const struct conf *conf, void **self)
 static int reload(void *self, const struct conf *conf)
 {
 	struct sn_gateway *gw = self;
-	const struct sn_conf *c = conf_section(conf, sn_conf_section.name);
+	const struct sn_conf *c = conf_section(conf, mqttsn_conf_section.name);
 	struct sn_predefined *predefined;
 	if (!c) /* the section has gone; that needs a restart */
 		return 0;
@@ -143,7 +143,7 @@ static void dump(void *self)
 
 const struct adapter adapter_mqttsn = {
 	.name = "mqttsn",
-	.section = &sn_conf_section,
+	.section = &mqttsn_conf_section,
 	.start = start,
 	.flush = flush,
 	.reload = reload,

@@ -1,5 +1,6 @@
 #include "adapters/mqttsn/sn_conf.h"
 
+#include "adapters/adapter.h"
 #include "adapters/mqttsn/sn_predefined.h"
 #include "gateway/base/addr.h"
 
@@ -161,12 +162,13 @@ static int check(const struct conf *conf, void *section, struct conf_error *err)
 	return 0;
 }
 
-const struct conf_section sn_conf_section = {
+const struct conf_section mqttsn_conf_section = {
 	.name = "mqttsn",
 	.help = "MQTT-SN 1.2 over UDP, for sensors and actuators. Without the section it is off.",
 	.size = sizeof(struct sn_conf),
 	.rows = rows,
 	.n_rows = ARRAY_SIZE(rows),
 	.optional = true,
+	.in_sample = true,
 	.check = check,
 };

@@ -25,6 +25,5 @@ struct sn_conf {
 	int64_t topics_per_client;
 	int64_t half_open;
 };
-extern const struct conf_section sn_conf_section;
 
 #endif

@@ -1,0 +1,107 @@
+#include "adapters/mqttsn/sn_topics.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+	static struct session s;
+	memset(&s, 0, sizeof(s));
+	assert_null(sn_topics_peek(&s));
+	assert_non_null(sn_topics_of(&s));
+	*state = &s;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	session_set_extra(*state, NULL);
+	return 0;
+}
+
+static struct span name_of(unsigned i)
+{
+	static char name[32];
+	return span_of(name, (size_t)snprintf(name, sizeof(name), "plant/line/%u", i));
+}
+
+static void test_belongs_to_the_session(void **state)
+{
+	struct session *s = *state;
+	assert_ptr_equal(sn_topics_of(s), sn_topics_peek(s));
+}
+
+static void test_ids_count_up(void **state)
+{
+	struct sn_topics *t = sn_topics_of(*state);
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(sn_topics_add(t, name_of(i), 1000)->id, i + 1);
+	assert_null(sn_topics_add(t, name_of(1000), 1000));
+	for (unsigned i = 0; i < 1000; i++) { /* also when it is full */
+		assert_int_equal(sn_topics_add(t, name_of(i), 1000)->id, i + 1);
+		assert_int_equal(sn_topics_by_name(t, name_of(i))->id, i + 1);
+		assert_true(span_equal(
+			sn_topic_name(sn_topics_by_id(t, (uint16_t)(i + 1))), name_of(i)));
+	}
+	assert_null(sn_topics_by_name(t, name_of(1000)));
+}
+
+static void test_reserved_ids(void **state)
+{
+	struct sn_topics *t = sn_topics_of(*state);
+	struct sn_topic *last = NULL, *next;
+	unsigned i = 0;
+	while ((next = sn_topics_add(t, name_of(i), UINT32_MAX))) {
+		last = next;
+		i++;
+	}
+	assert_int_equal(i, 0xFFFE);
+	assert_int_equal(last->id, 0xFFFE);
+	assert_null(sn_topics_by_id(t, 0));
+	assert_null(sn_topics_by_id(t, 0xFFFF));
+}
+
+static void test_empty_table(void **state)
+{
+	(void)state;
+	assert_null(sn_topics_by_id(NULL, 1));
+	assert_null(sn_topics_by_name(NULL, span_str("a")));
+	assert_null(sn_topics_by_name(sn_topics_of(*state), span_str("a")));
+}
+
+static void test_names_of_any_octets(void **state)
+{
+	struct sn_topics *t = sn_topics_of(*state);
+	uint16_t a = sn_topics_add(t, span_of("a\0b", 3), 10)->id;
+	uint16_t b = sn_topics_add(t, span_of("a\0c", 3), 10)->id;
+	uint16_t c = sn_topics_add(t, span_of("a", 1), 10)->id;
+	assert_true(a != b && b != c && a != c);
+	assert_int_equal(sn_topics_by_name(t, span_of("a\0b", 3))->id, a);
+}
+
+static void test_unannounce(void **state)
+{
+	struct sn_topics *t = sn_topics_of(*state);
+	sn_topics_add(t, span_str("a"), 10)->announced = true;
+	sn_topics_add(t, span_str("b"), 10)->refused = true;
+	sn_topics_unannounce(t);
+	assert_false(sn_topics_by_id(t, 1)->announced);
+	assert_true(sn_topics_by_id(t, 2)->refused);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_belongs_to_the_session, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ids_count_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reserved_ids, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_empty_table, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_names_of_any_octets, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unannounce, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
