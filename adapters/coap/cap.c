@@ -69,7 +69,7 @@ static const struct conf_row rows[] = {
 	{ .key = "session_timeout",
 		.type = CONF_TIME,
 		.offset = AT(session_timeout_ms),
-		.min = 1000,
+		.min = 45000, /* MAX_TRANSMIT_SPAN, RFC 7252, 4.8.2: its repetitions are known */
 		.max = 3600000,
 		.def = "60s",
 		.reload = true,
@@ -140,6 +140,7 @@ const struct conf_section cap_conf_section = {
 	.rows = rows,
 	.n_rows = ARRAY_SIZE(rows),
 	.optional = true,
+	.in_sample = true,
 	.check = check_conf,
 };
 

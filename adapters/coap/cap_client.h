@@ -12,8 +12,8 @@ struct cap_answered;
 
 #define CAP_TOKEN_MAX    8
 #define CAP_ECHO_LEN     8
-#define CAP_BODIES       4  /* bodies a client may be fetching at a time */
-#define CAP_EXCHANGES    64 /* publishes of a client that wait for their receipt */
+#define CAP_BODIES       4   /* bodies a client may be fetching at a time */
+#define CAP_EXCHANGES    256 /* publishes of a client that wait for their receipt */
 #define CAP_ANSWERED_MAX 256
 #define CAP_EMPTY_ACK_MS 500
 #define CAP_EXCHANGE_MS  247000 /* EXCHANGE_LIFETIME, RFC 7252, 4.8.2 */

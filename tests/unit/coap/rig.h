@@ -101,7 +101,7 @@ static inline void rig_stop(struct rig *r)
 /* One turn of the loop, as gateway.c does it. */
 static inline void rig_turn(struct rig *r)
 {
-	event_base_loop(r->base, EVLOOP_NONBLOCK);
+	event_base_loop(r->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	clock_tick();
 	timers_run();
 	receipts_run();
@@ -196,7 +196,7 @@ static inline unsigned rig_get(struct rig *r, uint16_t mid, const char *path, st
 struct listener {
 	struct identity who;
 	struct subscriber sub;
-	struct receipt_hold holds[64]; /* in order of arrival */
+	struct receipt_hold holds[256]; /* in order of arrival */
 	unsigned n;
 	uint8_t qos;
 	bool retain;
