@@ -336,8 +336,16 @@ static void close_all(struct journal *j)
 			close(fds[i]);
 }
 
+static void disarm_all(struct journal *j)
+{
+	timer_disarm(&j->commit_timer);
+	timer_disarm(&j->slow_timer);
+	timer_disarm(&j->clean.step);
+}
+
 static void journal_free(struct journal *j)
 {
+	disarm_all(j);
 	close_all(j);
 	journal_gather_free(j);
 	journal_clean_free(j);
@@ -380,9 +388,7 @@ int journal_open(struct event_base *base, const struct store_conf *conf,
 
 void journal_close(struct journal *j, int wait_ms)
 {
-	timer_disarm(&j->commit_timer);
-	timer_disarm(&j->slow_timer);
-	timer_disarm(&j->clean.step);
+	disarm_all(j);
 	journal_hand_over_last(j);
 	j->closing = true;
 	if (commit_stop(&j->commit, wait_ms) < 0) {

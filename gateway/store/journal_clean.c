@@ -59,9 +59,23 @@ static void become_idle(struct journal *j, bool failed)
 
 /* ---- What to do next ---- */
 
-static bool is_dead(const struct segment *s)
+/* The newest file stays even when it is dead: it alone remembers how far the sequences have come.
+ * (What a failed probe left remembers nothing.) */
+static bool is_newest(const struct journal *j, const struct segment *s)
 {
-	return s->sealed && s->live == 0 && s->busy == 0;
+	const struct list *next = s->node.next;
+
+	if (s == j->probe)
+		return false;
+	if (j->probe && next == &j->probe->node)
+		next = next->next;
+	return next == &j->segments;
+}
+
+/* Its file may go, if nothing pins it. */
+static bool is_dead(const struct journal *j, const struct segment *s)
+{
+	return s->sealed && s->live == 0 && s->busy == 0 && !is_newest(j, s);
 }
 
 /* Forgets in `b` still keep records of `a` from coming back. */
@@ -87,7 +101,7 @@ static struct segment *find_deletable(struct journal *j)
 
 	list_for_each(pos, &j->segments) {
 		struct segment *s = list_entry(pos, struct segment, node);
-		if (is_dead(s) && !is_pinned(j, s))
+		if (is_dead(j, s) && !is_pinned(j, s))
 			return s;
 	}
 	return NULL;
@@ -116,23 +130,36 @@ static bool pins_a_dead_one(const struct journal *j, const struct segment *a)
 
 	list_for_each(pos, &j->segments) {
 		const struct segment *b = container_of(pos, const struct segment, node);
-		if (is_dead(b) && pins(a, b))
+		if (is_dead(j, b) && pins(a, b))
 			return true;
 	}
 	return false;
+}
+
+static uint64_t dead_bytes(const struct journal *j)
+{
+	const struct list *pos;
+	uint64_t bytes = 0;
+
+	list_for_each(pos, &j->segments) {
+		const struct segment *s = container_of(pos, const struct segment, node);
+		if (is_dead(j, s))
+			bytes += journal_disk_size(s);
+	}
+	return bytes;
 }
 
 /* The oldest segment that keeps a dead one, if unpinning all of those is worth its price. */
 static struct segment *find_to_restate(struct journal *j)
 {
 	struct segment *first = NULL;
-	uint64_t cost = 0, gain = 0;
+	uint64_t cost = 0, gain = dead_bytes(j);
 	struct list *pos;
 
+	if (gain == 0)
+		return NULL;
 	list_for_each(pos, &j->segments) {
 		struct segment *s = list_entry(pos, struct segment, node);
-		if (is_dead(s))
-			gain += journal_disk_size(s);
 		if (!pins_a_dead_one(j, s))
 			continue;
 		cost += RESTATE_FIXED + RESTATE_BYTES * MIN(s->records - s->live, s->live + 1);

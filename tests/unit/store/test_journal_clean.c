@@ -97,7 +97,29 @@ static void a_drained_backlog_leaves_one_segment(void **state)
 	fixture_reopen(&f);
 	assert_int_equal(f.n_seen, 0);
 	fixture_settle(&f);
-	assert_int_equal(segment_files(&f, names, 32), 0);
+	assert_int_equal(segment_files(&f, names, 32), 1);
+	fixture_destroy(&f);
+}
+
+static void sequences_grow_over_restarts_of_an_empty_journal(void **state)
+{
+	(void)state;
+	struct fixture f;
+	uint64_t last = 0;
+	fixture_init(&f, MB);
+	fixture_open(&f);
+
+	for (int i = 0; i < 5; i++) {
+		uint64_t seq = append_text(&f, 1, "x", NULL);
+		assert_true(seq > last);
+		last = seq;
+		journal_forget(f.j, seq);
+		fixture_second(&f);
+		fixture_reopen(&f);
+		fixture_second(&f);
+		fixture_reopen(&f);
+		assert_int_equal(f.n_seen, 0);
+	}
 	fixture_destroy(&f);
 }
 
@@ -367,6 +389,7 @@ int main(void)
 		cmocka_unit_test(full_refuses_and_forgetting_makes_room),
 		cmocka_unit_test(a_record_that_never_fits_is_too_large),
 		cmocka_unit_test(a_drained_backlog_leaves_one_segment),
+		cmocka_unit_test(sequences_grow_over_restarts_of_an_empty_journal),
 		cmocka_unit_test(long_lived_records_do_not_hold_the_disk),
 		cmocka_unit_test(random_runs_agree_with_a_model),
 	};

@@ -53,7 +53,7 @@ static void wrong_values_are_refused(void **state)
 {
 	(void)state;
 	static const char *const bad[] = { "[store]\ndir = relative/path\n",
-		"[store]\nmax_bytes = 1023KB\n", "[store]\nmax_bytes = 65GB\n",
+		"[store]\nmax_bytes = 1023KB\n", "[store]\nmax_bytes = 5GB\n",
 		"[store]\ncommit_interval = 6s\n", "[store]\ncommit_interval = 5\n",
 		"[store]\nmax_byte = 2MB\n" };
 	struct conf *c;
