@@ -49,7 +49,8 @@ struct mq_conn {
 	struct mq_out out;
 	struct list held; /* mq_publish.c: publications refused for now, in their order */
 	uint32_t n_held, held_bytes;
-	struct timer timer; /* the CONNECT is due; then: try `held` again */
+	uint32_t unreleased; /* PUBRECs sent whose PUBREL has not come on this connection */
+	struct timer timer;  /* the CONNECT is due; then: try `held` again */
 	struct reap reap;
 };
 
@@ -81,6 +82,7 @@ enum reason mq_receive(struct mq_conn *c, const struct mq_header *h, struct span
 
 /* mq_publish.c: what the client publishes. The same results. */
 enum reason mq_publish_receive(struct mq_conn *c, const struct mq_packet *p);
+enum reason mq_publish_released(struct mq_conn *c, const struct mq_packet *p); /* PUBREL */
 /* Offers what is held to the session again. */
 void mq_publish_retry(struct mq_conn *c);
 /* More PUBLISH packets can be taken: nothing is held, or only what a PUBREL may set free. */

@@ -9,11 +9,11 @@
 
 /* A PUBLISH that cannot be made safe now has no answer in MQTT 3.1.1: its PUBACK or PUBREC is
  * withheld, the message is held here and offered again, and the socket is not read meanwhile. With
- * one exception: when a QoS 2 message waits, what sets it free may be a PUBREL behind other
- * PUBLISH packets, so reading goes on until these bounds. Whatever is published after a held
- * message waits behind it. */
+ * one exception: when a QoS 2 message waits for the window, what makes room is a PUBREL that may
+ * lie behind other PUBLISH packets, so reading goes on up to these bounds, the same as those of a
+ * session's queue. Whatever is published after a held message waits behind it. */
 #define HELD_MAX       1000
-#define HELD_MAX_BYTES (64 * 1024)
+#define HELD_MAX_BYTES (256 * 1024)
 #define RETRY_MS       500
 
 struct held {
@@ -33,10 +33,14 @@ static struct held *held_first(const struct mq_conn *c)
 	return list_first(&c->held, struct held, node);
 }
 
+static bool held_full(const struct mq_conn *c)
+{
+	return c->n_held >= HELD_MAX || c->held_bytes >= HELD_MAX_BYTES;
+}
+
 bool mq_publish_room(const struct mq_conn *c)
 {
-	return list_empty(&c->held) || (held_first(c)->msg->qos == 2 && c->n_held < HELD_MAX &&
-					       c->held_bytes < HELD_MAX_BYTES);
+	return list_empty(&c->held) || (held_first(c)->msg->qos == 2 && !held_full(c));
 }
 
 static bool hold(struct mq_conn *c, struct message *m, uint16_t packet_id)
@@ -72,6 +76,7 @@ static void acknowledge(struct mq_conn *c, uint8_t qos, uint16_t packet_id)
 {
 	if (qos)
 		mq_conn_send_ack(c, qos == 1 ? MQ_PUBACK : MQ_PUBREC, packet_id);
+	c->unreleased += qos == 2;
 }
 
 /* QoS 0 has nothing to be withheld: refused means dropped, and counted. */
@@ -123,6 +128,9 @@ static enum reason accept_message(struct mq_conn *c, struct message *m, uint16_t
 		return why;
 	if (!hold(c, m, packet_id))
 		return R_BUSY;
+	/* Without reading on, its PUBRELs could never come: it has sent too much unasked. */
+	if (!mq_publish_room(c) && held_full(c) && c->unreleased)
+		return R_RECEIVE_MAXIMUM;
 	if (first) {
 		count_one(&withheld);
 		log_withheld(c);
@@ -156,6 +164,16 @@ enum reason mq_publish_receive(struct mq_conn *c, const struct mq_packet *p)
 	else
 		count_one(&received);
 	return why;
+}
+
+enum reason mq_publish_released(struct mq_conn *c, const struct mq_packet *p)
+{
+	session_released(c->link.session, p->packet_id);
+	mq_conn_send_ack(c, MQ_PUBCOMP, p->packet_id);
+	if (c->unreleased)
+		c->unreleased--;
+	mq_publish_retry(c);
+	return R_SUCCESS;
 }
 
 void mq_publish_retry(struct mq_conn *c)

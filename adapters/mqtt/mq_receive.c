@@ -184,14 +184,6 @@ static enum reason receive_pubcomp(struct mq_conn *c, const struct mq_packet *p)
 	return R_SUCCESS;
 }
 
-static enum reason receive_pubrel(struct mq_conn *c, const struct mq_packet *p)
-{
-	session_released(c->link.session, p->packet_id);
-	mq_conn_send_ack(c, MQ_PUBCOMP, p->packet_id);
-	mq_publish_retry(c);
-	return R_SUCCESS;
-}
-
 static enum reason receive_subscribe(struct mq_conn *c, const struct mq_packet *p)
 {
 	uint8_t codes[MQ_FILTERS_MAX];
@@ -240,7 +232,7 @@ static enum reason (*const handlers[MQ_TYPES])(struct mq_conn *, const struct mq
 	[MQ_PUBLISH] = mq_publish_receive,
 	[MQ_PUBACK] = receive_puback,
 	[MQ_PUBREC] = receive_pubrec,
-	[MQ_PUBREL] = receive_pubrel,
+	[MQ_PUBREL] = mq_publish_released,
 	[MQ_PUBCOMP] = receive_pubcomp,
 	[MQ_SUBSCRIBE] = receive_subscribe,
 	[MQ_UNSUBSCRIBE] = receive_unsubscribe,

@@ -89,6 +89,7 @@ const struct conf_section mqtt_conf_section = {
 	.rows = mqtt_rows,
 	.n_rows = ARRAY_SIZE(mqtt_rows),
 	.optional = true,
+	.in_sample = true,
 	.check = mqtt_check,
 };
 

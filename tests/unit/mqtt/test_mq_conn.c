@@ -155,13 +155,15 @@ static void a_slow_subscriber_gets_all_in_order(void **state)
 {
 	struct client *c = client_new(*state, "dev"), *sub = client_new(*state, "sub");
 	char *filler = big_payload(1000);
-	setsockopt(sub->fd, SOL_SOCKET, SO_RCVBUF, &(int){ 4096 }, sizeof(int));
+	setsockopt(sub->fd, SOL_SOCKET, SO_RCVBUF, &(int){ 16384 }, sizeof(int));
 	client_subscribe(sub, "t", 0);
 	for (unsigned i = 0; i < 900; i++) {
 		snprintf(filler, 5, "%04u", i);
 		filler[4] = ' ';
 		client_publish(c, "t", filler, 0, 0);
 	}
+	struct session *session = sessions_find(c->hub->sessions, PROTO_MQTT, "sub");
+	assert_in_range(session_queued(session), 1, 899); /* the socket did not take them all */
 	for (unsigned i = 0; i < 900; i++) {
 		snprintf(filler, 5, "%04u", i);
 		filler[4] = ' ';
@@ -180,7 +182,7 @@ static void a_peer_that_takes_no_answers_is_not_read(void **state)
 	uint8_t pings[8192];
 	size_t sent = 0;
 	unsigned stuck = 0;
-	setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &(int){ 4096 }, sizeof(int));
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &(int){ 16384 }, sizeof(int));
 	for (size_t i = 0; i < sizeof(pings); i += 2) {
 		pings[i] = 0xc0;
 		pings[i + 1] = 0;

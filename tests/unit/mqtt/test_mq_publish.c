@@ -211,6 +211,27 @@ static void more_qos_2_messages_than_the_window_do_not_block(void **state)
 	client_free(sub);
 }
 
+/* Held without end, they would fill the memory; not read on, they would wait for ever. */
+static void too_many_qos_2_messages_without_pubrel_close(void **state)
+{
+	struct client *c = client_new(*state, "dev");
+	uint8_t bytes[7 * 1200];
+	for (unsigned i = 0; i < 1200; i++) {
+		unsigned id = i + 1;
+		const uint8_t publish[] = { 0x34, 5, 0, 1, 't', (uint8_t)(id >> 8), (uint8_t)id };
+		memcpy(bytes + 7 * i, publish, sizeof(publish));
+	}
+	client_write(c, bytes, 7 * 900);
+	hub_turns(*state, 20);
+	for (uint16_t id = 1; id <= 5; id++)
+		client_expect_ack(c, MQ_PUBREC, id);
+	client_expect_nothing(c);
+	client_write(c, bytes + 7 * 900, 7 * 300);
+	hub_turns(*state, 20);
+	client_expect_closed(c);
+	client_free(c);
+}
+
 static void a_packet_id_in_use_closes(void **state)
 {
 	struct client *c = client_new(*state, "dev");
@@ -267,6 +288,7 @@ int main(void)
 		TEST(what_follows_a_withheld_message_stays_behind_it),
 		TEST(a_refused_qos_0_message_is_counted),
 		TEST(more_qos_2_messages_than_the_window_do_not_block),
+		TEST(too_many_qos_2_messages_without_pubrel_close),
 		TEST(a_packet_id_in_use_closes),
 		TEST(without_memory_qos_1_waits_and_qos_0_is_dropped),
 		TEST(a_client_may_go_while_its_message_is_withheld),
