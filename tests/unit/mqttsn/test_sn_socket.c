@@ -14,6 +14,23 @@
 #include <cmocka.h>
 #include <event2/event.h>
 
+/* Loopback never says that its buffers are full, so the test does. */
+static bool jammed;
+
+int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
+{
+	unsigned i;
+	if (jammed) {
+		errno = EAGAIN;
+		return -1;
+	}
+	for (i = 0; i < n; i++) {
+		if (sendmsg(fd, &msgs[i].msg_hdr, flags) < 0)
+			break;
+	}
+	return i ? (int)i : -1;
+}
+
 /* One of our sockets, and a plain one that talks to it. */
 struct pair {
 	struct event_base *base;
@@ -21,6 +38,7 @@ struct pair {
 	struct addr at;   /* of ours */
 	struct addr from; /* who sent last */
 	unsigned n;
+	unsigned n_writable;
 	size_t len;
 	uint8_t last[65536];
 	int fd;
@@ -40,8 +58,9 @@ static void on_receive(
 
 static void on_writable(void *arg, struct sn_socket *s)
 {
-	(void)arg;
-	(void)s;
+	struct pair *p = arg;
+	assert_ptr_equal(s, p->s);
+	p->n_writable++;
 }
 
 static void bind_plain(struct pair *p, const char *ip)
@@ -222,6 +241,32 @@ static void test_refused_datagram(void **state)
 	pair_free(p);
 }
 
+/* EAGAIN: what was taken is kept for later, no more is taken, and we are told when it has left. */
+static void test_full(void **state)
+{
+	struct pair *p = pair_new("127.0.0.1", false, "127.0.0.1");
+	uint8_t back[8];
+	(void)state;
+	jammed = true;
+	for (uint8_t i = 0; i < 64; i++)
+		assert_int_equal(p->s->ops->send(p->s, &p->peer, span_of(&i, 1)), 0);
+	assert_int_equal(p->s->ops->send(p->s, &p->peer, span_str("x")), -EAGAIN);
+	turn(p);
+	assert_int_equal(p->n_writable, 0);
+	assert_true(p->s->ops->pending(p->s));
+	jammed = false;
+	turn(p);
+	assert_int_equal(p->n_writable, 1);
+	assert_false(p->s->ops->pending(p->s));
+	for (uint8_t i = 0; i < 64; i++) {
+		assert_int_equal(recv(p->fd, back, sizeof(back), 0), 1);
+		assert_int_equal(back[0], i);
+	}
+	turn(p);
+	assert_int_equal(p->n_writable, 1);
+	pair_free(p);
+}
+
 static void test_port_in_use(void **state)
 {
 	struct pair *p = pair_new("127.0.0.1", false, "127.0.0.1");
@@ -262,6 +307,7 @@ int main(void)
 		cmocka_unit_test(test_batches),
 		cmocka_unit_test(test_largest_and_empty),
 		cmocka_unit_test(test_refused_datagram),
+		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_port_in_use),
 		cmocka_unit_test(test_kernel_drops),
 	};
