@@ -288,6 +288,14 @@ class MqttClient:
         self.client.disconnect()
         self.client.loop_stop()
 
+    def interrupt(self):
+        """The connection ends without DISCONNECT and is taken up again, with what the client remembers."""
+        self.connected.clear()
+        self.client.reconnect_delay_set(0.02, 0.1)
+        self.client.socket().shutdown(socket.SHUT_RDWR)
+        if not self.connected.wait(WAIT_S):
+            raise AssertionError("did not connect again")
+
     def cut(self):
         """The connection ends without DISCONNECT."""
         sock = self.client.socket()

@@ -31,7 +31,7 @@ def check(site, text, line, *words, status=78):
 
 
 def test_unknown_key(site):
-    check(site, "[mqttsn]\nlisten = udp://127.0.0.1:0\nretry_intervall = 10s\n", 3, "[mqttsn]", "retry_intervall",
+    check(site, "[mqttsn]\nlisten = udp://127.0.0.1:1884\nretry_intervall = 10s\n", 3, "[mqttsn]", "retry_intervall",
           "did you mean", "retry_interval")
 
 
@@ -68,7 +68,7 @@ def test_missing_uri(site):
 
 
 def test_plain_listener_for_everybody(site):
-    for section, uri in (("mqttsn", "udp://0.0.0.0:0"), ("coap", "coap://0.0.0.0:0"), ("mqtt", "mqtt://0.0.0.0:0")):
+    for section, uri in (("mqttsn", "udp://0.0.0.0:1884"), ("coap", "coap://0.0.0.0:5683"), ("mqtt", "mqtt://0.0.0.0:1883")):
         check(site, "[%s]\nlisten = %s\n" % (section, uri), 2, "allow_plain")
 
 
