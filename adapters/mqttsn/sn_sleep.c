@@ -1,5 +1,7 @@
 #include "adapters/mqttsn/sn_handlers.h"
 
+#include "gateway/base/log.h"
+
 /* Keep alive, PINGREQ, DISCONNECT and sleeping clients (MQTT-SN 1.2, 6.11, 6.12, 6.14). */
 
 int64_t sn_silence_ms(const struct sn_gateway *gw, uint16_t duration_s)
@@ -90,6 +92,8 @@ void sn_on_disconnect(const struct sn_input *in)
 	bool connected = p->state >= SN_ACTIVE;
 	sn_peer_send_bare(p, SN_DISCONNECT);
 	if (connected && in->p->duration_s) {
+		log_debug("%s mqttsn: asleep for %u s", p->link.session->who.client_id,
+			in->p->duration_s);
 		sn_fall_asleep(p);
 		session_set_keepalive(p->link.session, sn_silence_ms(in->gw, in->p->duration_s));
 		return;
