@@ -58,6 +58,21 @@ static void usage(FILE *out)
 		out);
 }
 
+static void print_manual(void)
+{
+	fputs(".TH TIDEGATE.CONF 5 \"\" \"Tidegate\" \"File Formats\"\n"
+	      ".SH NAME\ntidegate.conf \\- configuration of tidegate\n"
+	      ".SH DESCRIPTION\n"
+	      "Sections in brackets with lines of the form\n.IR key \" = \" value .\n"
+	      "A line that starts with white space goes on with the value above. A ; or # begins a "
+	      "comment at the start of a line or after white space, unless the value is quoted.\n"
+	      "Sizes and times carry a unit (64KB, 10s). Secrets are in files of their own.\n"
+	      ".SH SECTIONS\n",
+		stdout);
+	conf_manual(gateway_sections, stdout);
+	fputs(".SH FILES\n.I " DEFAULT_CONF "\n.SH SEE ALSO\n.BR tidegate (8)\n", stdout);
+}
+
 static void print_version(void)
 {
 	printf("tidegate %s\n", TIDEGATE_VERSION);
@@ -105,7 +120,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 			conf_sample(gateway_sections, stdout);
 			exit(EXIT_SUCCESS);
 		case OPT_MANUAL:
-			conf_manual(gateway_sections, stdout);
+			print_manual();
 			exit(EXIT_SUCCESS);
 		default:
 			usage(stderr);
