@@ -29,14 +29,16 @@ static bool fits_budget(size_t size)
 	return budget_bytes == 0 || (size <= budget_bytes && alive_bytes <= budget_bytes - size);
 }
 
-struct message *message_new(const struct message_init *init)
+static struct message *make(const struct message_init *init, bool within_budget)
 {
 	if (init->topic.len > UINT16_MAX || init->payload.len > UINT32_MAX / 4 ||
 		init->props.len > UINT32_MAX / 4)
 		return NULL;
 	size_t body = 2 + init->topic.len + init->payload.len + init->props.len;
-	struct message *m;
-	if (!fits_budget(sizeof(*m) + body) || !(m = malloc(sizeof(*m) + body)))
+	if (within_budget && !fits_budget(sizeof(struct message) + body))
+		return NULL;
+	struct message *m = malloc(sizeof(*m) + body);
+	if (!m)
 		return NULL;
 
 	*m = (struct message){
@@ -58,6 +60,11 @@ struct message *message_new(const struct message_init *init)
 	assert(!w.bad && w.len == body);
 	alive_bytes += message_size(m);
 	return m;
+}
+
+struct message *message_new(const struct message_init *init)
+{
+	return make(init, true);
 }
 
 struct message *message_ref(struct message *m)
@@ -188,7 +195,7 @@ struct message *message_decode(struct span bytes, uint64_t origin)
 		init.expires_ms = expiry_after_rest(left_ms, encoded_wall_ms);
 	else if (left_ms)
 		return NULL;
-	struct message *m = message_new(&init);
+	struct message *m = make(&init, false);
 	if (m)
 		m->received_wall_ms = received_wall_ms;
 	return m;

@@ -80,7 +80,8 @@ void messages_set_budget(size_t bytes);
 /* A self-contained, versioned form for the journal (topic, payload, props, qos, retain, remaining
  * expiry and wall time of arrival). `_encode` fills up to MESSAGE_PARTS spans that point into `m`
  * and into `scratch` and returns their number. `_decode` gives a new message with `origin`, NULL
- * when the bytes are no such form. */
+ * when the bytes are no such form or there is no memory. The budget does not stop it: what was
+ * acknowledged once must come back. */
 #define MESSAGE_PARTS   2
 #define MESSAGE_SCRATCH 48
 unsigned message_encode(const struct message *m, uint8_t scratch[MESSAGE_SCRATCH],

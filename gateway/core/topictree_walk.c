@@ -37,46 +37,52 @@ static unsigned split(struct topictree *t, struct span topic, struct level **lev
 	return n;
 }
 
+/* Nodes still to be visited. A visit takes one and leaves at most two, both one level deeper: at
+ * each depth no more than one waits, and one is in hand. */
+struct visits {
+	struct {
+		const struct topicnode *n; /* NULL is not visited */
+		unsigned depth;            /* levels on the way to it */
+	} stack[TOPICTREE_DEPTH_MAX + 2];
+	unsigned top;
+};
+
+static void visit_later(struct visits *v, const struct topicnode *n, unsigned depth)
+{
+	if (!n)
+		return;
+	v->stack[v->top].n = n;
+	v->stack[v->top++].depth = depth;
+}
+
 void topictree_match(
 	struct topictree *t, struct span topic, void (*each)(struct topicleaf *, void *), void *arg)
 {
-	/* A step takes one entry and leaves at most two, both one level deeper: never more than
-	 * one waits at each depth, and one is in hand. */
-	struct {
-		const struct topicnode *n;
-		unsigned depth;
-	} stack[TOPICTREE_DEPTH_MAX + 2];
-	struct level *levels[TOPICTREE_DEPTH_MAX];
 	struct leaf_call call = { each, arg };
+	struct level *levels[TOPICTREE_DEPTH_MAX];
+	unsigned n_levels = split(t, topic, levels);
 	/* MQTT 5.0, 4.7.2: no wildcard stands for a first level with '$'. */
 	bool hidden = topic.len && topic.p[0] == '$';
-	unsigned n_levels = split(t, topic, levels), top = 0;
+	struct visits v;
 
 	if (n_levels == 0)
 		return;
-	stack[top].n = &t->root;
-	stack[top++].depth = 0;
-	while (top > 0) {
-		const struct topicnode *n = stack[--top].n;
-		unsigned depth = stack[top].depth;
+	v.top = 0;
+	visit_later(&v, &t->root, 0);
+	while (v.top > 0) {
+		const struct topicnode *n = v.stack[--v.top].n;
+		unsigned depth = v.stack[v.top].depth;
 		const struct wild *wild = hidden && depth == 0 ? NULL : n->wild;
 
-		/* Also with no level left: 'a/#' matches 'a'. */
-		if (wild && wild->hash)
+		if (wild && wild->hash) /* also with no level left: 'a/#' matches 'a' */
 			call_leaves(wild->hash, &call);
 		if (depth == n_levels) {
 			call_leaves(n, &call);
 			continue;
 		}
-		const struct topicnode *child = topictree_literal(t, n, levels[depth]);
-		if (child) {
-			stack[top].n = child;
-			stack[top++].depth = depth + 1;
-		}
-		if (wild && wild->plus) {
-			stack[top].n = wild->plus;
-			stack[top++].depth = depth + 1;
-		}
+		visit_later(&v, topictree_literal(t, n, levels[depth]), depth + 1);
+		if (wild)
+			visit_later(&v, wild->plus, depth + 1);
 	}
 }
 

@@ -335,6 +335,22 @@ static void what_expired_before_stays_expired(void **state)
 	message_unref(m);
 }
 
+/* What lies in the journal was acknowledged; the budget is for what is new. */
+static void the_budget_does_not_stop_what_comes_back(void **state)
+{
+	struct message *m = some();
+	uint8_t buf[256];
+	size_t len = encode(m, buf);
+	(void)state;
+
+	messages_set_budget(1);
+	struct message *back = message_decode(span_of(buf, len), 1);
+	assert_non_null(back);
+	assert_null(some());
+	message_unref(back);
+	message_unref(m);
+}
+
 static void every_truncation_is_refused(void **state)
 {
 	struct message *m = some();
@@ -406,6 +422,7 @@ int main(void)
 		TEST(the_form_is_fixed),
 		TEST(life_goes_on_while_the_gateway_is_down),
 		TEST(what_expired_before_stays_expired),
+		TEST(the_budget_does_not_stop_what_comes_back),
 		TEST(every_truncation_is_refused),
 		TEST(hostile_forms_are_refused),
 	};

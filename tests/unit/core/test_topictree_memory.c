@@ -1,27 +1,10 @@
 /* The topic tree with an allocator that fails when told to: whatever fails, the tree is as it was
  * before. The sources are compiled into this program with their allocator renamed. */
-#include <stdlib.h>
+#include "tests/unit/core/failing_alloc.h"
 
-static long fail_after = -1; /* allocations that still succeed; -1: all */
-
-static void *try_alloc(void *p)
-{
-	if (fail_after == 0) {
-		free(p);
-		return NULL;
-	}
-	if (fail_after > 0)
-		fail_after--;
-	return p;
-}
-
-#define malloc(size)    try_alloc(malloc(size))
-#define calloc(n, size) try_alloc(calloc(n, size))
 #include "gateway/core/ptrtable.c"
 #include "gateway/core/topictree.c"
 #include "gateway/core/topictree_walk.c"
-#undef malloc
-#undef calloc
 
 #include <stdio.h>
 
