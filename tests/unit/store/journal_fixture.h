@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,22 +107,18 @@ static inline void fixture_reopen(struct fixture *f)
 	fixture_open(f);
 }
 
+static inline int fixture_remove_one(
+	const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st;
+	(void)type;
+	(void)at;
+	return remove(path);
+}
+
 static inline void fixture_remove(const char *path)
 {
-	DIR *dir = opendir(path);
-	struct dirent *d;
-	char inner[512];
-
-	while (dir && (d = readdir(dir))) {
-		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
-			continue;
-		snprintf(inner, sizeof(inner), "%s/%s", path, d->d_name);
-		if (unlink(inner) < 0)
-			fixture_remove(inner);
-	}
-	if (dir)
-		closedir(dir);
-	rmdir(path);
+	nftw(path, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static inline void fixture_destroy(struct fixture *f)
@@ -235,7 +232,7 @@ static inline unsigned segment_files(const struct fixture *f, char names[][32], 
 static inline size_t file_get(const struct fixture *f, const char *name, uint8_t *buf, size_t cap)
 {
 	char path[128];
-	snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+	snprintf(path, sizeof(path), "%.63s/%.31s", f->dir, name);
 	int fd = open(path, O_RDONLY);
 	assert_true(fd >= 0);
 	ssize_t n = read(fd, buf, cap);
@@ -248,7 +245,7 @@ static inline void file_put(
 	const struct fixture *f, const char *name, const uint8_t *buf, size_t len)
 {
 	char path[128];
-	snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+	snprintf(path, sizeof(path), "%.63s/%.31s", f->dir, name);
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, buf, len), len);
@@ -258,7 +255,7 @@ static inline void file_put(
 static inline void file_drop(const struct fixture *f, const char *name)
 {
 	char path[128];
-	snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+	snprintf(path, sizeof(path), "%.63s/%.31s", f->dir, name);
 	unlink(path);
 }
 
