@@ -179,11 +179,15 @@ void cap_outbox_flush(struct cap *cap)
 
 /* ---- what came of it ---- */
 
-static bool landed(struct cap_client *c, uint16_t mid)
+/* True when it was the one in flight; *of is the observation it belonged to, if that still is. */
+static bool landed(struct cap_client *c, uint16_t mid, struct cap_observe **of)
 {
+	*of = NULL;
 	if (!c->in_flight || c->in_flight_mid != mid)
 		return false;
+	*of = c->in_flight_observe;
 	c->in_flight = false;
+	c->in_flight_observe = NULL;
 	if (!list_empty(&c->queue))
 		mark_ready(c);
 	return true;
@@ -191,30 +195,31 @@ static bool landed(struct cap_client *c, uint16_t mid)
 
 void cap_outbox_acknowledged(struct cap_client *c, uint16_t mid)
 {
-	if (!landed(c, mid))
+	struct cap_observe *o;
+
+	if (!landed(c, mid, &o))
 		return;
 	cap_client_heard(c);
-	if (c->in_flight_observe)
-		c->in_flight_observe->confirmed_ms = clock_ms();
-	c->in_flight_observe = NULL;
+	if (o)
+		o->confirmed_ms = clock_ms();
 }
 
 void cap_outbox_reset(struct cap_client *c, uint16_t mid)
 {
-	struct cap_observe *o = landed(c, mid) ? c->in_flight_observe : cap_observe_by_mid(c, mid);
+	struct cap_observe *o;
 
-	c->in_flight_observe = c->in_flight ? c->in_flight_observe : NULL;
+	if (!landed(c, mid, &o))
+		o = cap_observe_by_mid(c, mid);
 	if (o)
 		cap_observe_end(o);
 }
 
 void cap_outbox_lost(struct cap_client *c, uint16_t mid)
 {
-	struct cap_observe *o = c->in_flight_observe;
+	struct cap_observe *o;
 
-	if (!landed(c, mid))
+	if (!landed(c, mid, &o))
 		return;
-	c->in_flight_observe = NULL;
 	count_one(&cap_counts.lost);
 	/* RFC 7641, 4.5: it is taken as gone; the client's other observations are not. */
 	if (o)

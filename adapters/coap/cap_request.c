@@ -207,9 +207,7 @@ static bool repeated(struct cap_request *rq)
 
 static void serve(struct cap_request *rq)
 {
-	bool readable = rq->path.target != CAP_NOWHERE;
-
-	if (!readable)
+	if (rq->path.target == CAP_NOWHERE)
 		cap_reply_code(rq, COAP_RESPONSE_CODE(404));
 	else if (rq->method == COAP_REQUEST_CODE_GET)
 		cap_read(rq);

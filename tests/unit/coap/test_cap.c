@@ -554,6 +554,20 @@ static void configuration_is_checked(void **state)
 	conf_free(conf);
 }
 
+static void reload_applies_limits(void **state)
+{
+	struct conf_error err = { .text = "" };
+	struct conf *conf = rig_conf("[coap]\nmax_payload = 16B\n", &err);
+
+	(void)state;
+	assert_int_equal(rig_publish(&rig, PUT, 1, "/ps/x", NULL, "12345678901234567"), CODE(201));
+	assert_non_null(conf);
+	assert_int_equal(adapter_coap.reload(rig.self, conf), 0);
+	conf_free(conf);
+	assert_int_equal(rig_publish(&rig, PUT, 2, "/ps/x", NULL, "12345678901234567"), CODE(413));
+	assert_int_equal(rig_publish(&rig, PUT, 3, "/ps/x", NULL, "1234567890123456"), CODE(204));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -579,6 +593,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			clients_take_the_place_of_silent_ones, setup_few, teardown),
 		T(configuration_is_checked),
+		T(reload_applies_limits),
 		cmocka_unit_test_setup_teardown(full_table_is_told, setup_few, teardown),
 		cmocka_unit_test_setup_teardown(
 			credentials_and_rights_are_asked, setup_strict, teardown),
