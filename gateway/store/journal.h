@@ -25,8 +25,7 @@ struct store_conf {
 extern const struct conf_section store_conf_section; /* "store" */
 
 #define JOURNAL_BODY_MAX (2u << 20)
-#define JOURNAL_TYPES    64 /* types are 1..63; 0 and types of journal's own are not for the caller \
-			     */
+#define JOURNAL_TYPES    64 /* the caller's are 1..63 */
 
 /* Who waits for a record to be on stable storage. Embedded in the caller's struct; zeroed memory is
  * valid and idle. */

@@ -33,7 +33,8 @@ static const struct conf_row rows[] = {
 
 const struct conf_section store_conf_section = {
 	.name = "store",
-	.help = "The journal: what waits for the upstream lies here on stable storage. Without this "
+	.help = "The journal: what waits for the upstream lies here on stable storage. Without "
+		"this "
 		"section it is kept in memory only and does not survive a restart.",
 	.size = sizeof(struct store_conf),
 	.rows = rows,
