@@ -43,6 +43,7 @@ struct entry {
 	bool in_flight : 1;
 	bool retained : 1; /* counted by topic, see backlog_has_retained() */
 	bool old : 1;      /* was waiting when the link came up: drain_rate applies */
+	bool barred : 1;   /* the bridge's: lower QoS on its topic waits for it */
 };
 
 struct backlog_limits {

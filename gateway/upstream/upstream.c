@@ -121,6 +121,7 @@ static void upstream_free(struct upstream *u)
 {
 	interest_free(u->interest);
 	echo_free(u->echo);
+	topic_set_free(u->topics2);
 	reconnect_free(u->reconnect);
 	free(u->client_id);
 	free(u);
@@ -133,7 +134,8 @@ static int make_parts(struct upstream *u, uplink_new_fn *new_uplink, struct even
 	u->client_id = make_client_id(u->conf, gateway_id);
 	u->reconnect = reconnect_new(base, &upstream_reconnect_ops, u);
 	u->echo = echo_new(u->router);
-	if (!u->client_id || !u->reconnect || !u->echo)
+	u->topics2 = topic_set_new();
+	if (!u->client_id || !u->reconnect || !u->echo || !u->topics2)
 		return -ENOMEM;
 	if (!(u->uplink = new_uplink(base, &upstream_uplink_events, u)))
 		return -ENOMEM;

@@ -7,6 +7,7 @@
 #include "gateway/upstream/echo.h"
 #include "gateway/upstream/interest.h"
 #include "gateway/upstream/reconnect.h"
+#include "gateway/upstream/topic_set.h"
 #include "gateway/upstream/uplink.h"
 #include "gateway/upstream/upstream.h"
 #include "gateway/upstream/upstream_conf.h"
@@ -41,10 +42,12 @@ struct upstream {
 
 	/* upstream_send.c */
 	unsigned window, in_flight;
-	int64_t progress_ms;   /* last completion, or when the window stopped being empty */
-	unsigned strikes;      /* times the connection was closed for want of progress */
-	int64_t not_before_ms; /* the server has asked for a pause */
-	double tokens;         /* drain_rate */
+	unsigned in_flight2;       /* of QoS 2 */
+	struct topic_set *topics2; /* theirs */
+	int64_t progress_ms;       /* last completion, or when the window stopped being empty */
+	unsigned strikes;          /* times the connection was closed for want of progress */
+	int64_t not_before_ms;     /* the server has asked for a pause */
+	double tokens;             /* drain_rate */
 	int64_t tokens_ms;
 	struct timer pace;
 	bool draining;

@@ -82,6 +82,31 @@ static uint32_t expiry_left(const struct message *m)
 	return (uint32_t)MIN(MAX(left_s, 1), (int64_t)UINT32_MAX);
 }
 
+/* A broker passes QoS 2 on at PUBREL, a round trip after it came, and QoS 0 and 1 at once: what
+ * follows on the same topic waits, or it would be overtaken there. */
+static bool would_overtake(const struct upstream *u, const struct entry *e)
+{
+	return u->in_flight2 > 0 && e->qos < 2 && topic_set_has(u->topics2, message_topic(e->msg));
+}
+
+static void count_in_flight(struct upstream *u, struct entry *e)
+{
+	if (u->in_flight++ == 0)
+		u->progress_ms = clock_ms();
+	e->barred = e->qos == 2 && topic_set_add(u->topics2, message_topic(e->msg)) == 0;
+	if (e->barred)
+		u->in_flight2++;
+}
+
+static void count_landed(struct upstream *u, const struct entry *e)
+{
+	u->in_flight--;
+	if (e->barred) {
+		u->in_flight2--;
+		topic_set_remove(u->topics2, message_topic(e->msg));
+	}
+}
+
 /* False: the library takes no more. */
 static bool send_entry(struct upstream *u, struct entry *e)
 {
@@ -103,8 +128,7 @@ static bool send_entry(struct upstream *u, struct entry *e)
 		return false;
 	if (u->up.version == 4 && interest_matches(u->interest, message_topic(m)))
 		echo_sent(u->echo, m);
-	if (u->in_flight++ == 0)
-		u->progress_ms = clock_ms();
+	count_in_flight(u, e);
 	backlog_sent(u->backlog, e);
 	return true;
 }
@@ -123,7 +147,9 @@ void upstream_send(struct upstream *u)
 		return;
 	while (u->in_flight < u->window) {
 		struct entry *e = backlog_next(u->backlog);
-		if (!e || (e->old && !may_drain(u)) || !send_entry(u, e))
+		if (!e || would_overtake(u, e) || (e->old && !may_drain(u)))
+			return;
+		if (!send_entry(u, e))
 			return;
 	}
 }
@@ -167,7 +193,7 @@ void upstream_on_published(
 	struct upstream *u = arg;
 	struct entry *e = (struct entry *)(uintptr_t)token;
 
-	u->in_flight--;
+	count_landed(u, e);
 	switch (outcome) {
 	case UPLINK_DONE:
 		u->sent++;
