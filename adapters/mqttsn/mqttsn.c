@@ -107,9 +107,7 @@ static int reload(void *self, const struct conf *conf)
 	int rc = load_predefined(c, &predefined);
 	if (rc < 0)
 		return rc;
-	sn_predefined_free(gw->predefined);
-	gw->predefined = predefined;
-	gw->conf = *c;
+	sn_gateway_configure(gw, c, predefined);
 	return 0;
 }
 

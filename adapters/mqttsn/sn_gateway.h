@@ -40,7 +40,7 @@ struct sn_stranger_slot {
 /* The adapter: all that is shared by its peers. */
 struct sn_gateway {
 	struct env env;
-	struct sn_conf conf;              /* of the last reload; `listen` and files not borrowed */
+	struct sn_conf conf;              /* without what is only needed at the start */
 	struct sn_predefined *predefined; /* owned */
 	struct sn_socket **sockets;       /* owned */
 	size_t n_sockets;
@@ -61,6 +61,9 @@ struct sn_gateway {
 /* `gw` is zeroed memory; it takes `predefined` over. Sockets are added by the caller. */
 void sn_gateway_init(struct sn_gateway *gw, const struct env *env, const struct sn_conf *conf,
 	struct sn_predefined *predefined);
+/* A reload; the same for `predefined`. Nothing of `conf` is kept but its numbers. */
+void sn_gateway_configure(
+	struct sn_gateway *gw, const struct sn_conf *conf, struct sn_predefined *predefined);
 /* Forgets all peers (without a word to anybody) and what it owns but its sockets. */
 void sn_gateway_destroy(struct sn_gateway *gw);
 

@@ -30,8 +30,7 @@ void sn_gateway_init(struct sn_gateway *gw, const struct env *env, const struct 
 	struct sn_predefined *predefined)
 {
 	gw->env = *env;
-	gw->conf = *conf;
-	gw->predefined = predefined;
+	sn_gateway_configure(gw, conf, predefined);
 	gw->anonymous = (struct identity){
 		.client_id = "",
 		.protocol = PROTO_MQTTSN,
@@ -42,6 +41,17 @@ void sn_gateway_init(struct sn_gateway *gw, const struct env *env, const struct 
 	list_init(&gw->half_open);
 	list_init(&gw->clients);
 	list_init(&gw->blocked);
+}
+
+void sn_gateway_configure(
+	struct sn_gateway *gw, const struct sn_conf *conf, struct sn_predefined *predefined)
+{
+	sn_predefined_free(gw->predefined);
+	gw->predefined = predefined;
+	gw->conf = *conf;
+	/* What belongs to the file's struct conf goes with it. */
+	gw->conf.listen = (struct conf_list){ 0 };
+	gw->conf.predefined_file = NULL;
 }
 
 static void forget_all(struct list *peers)
@@ -231,25 +241,32 @@ static void dismiss(struct sn_peer *p)
 	sn_peer_remove(p);
 }
 
+static void note_lost(const struct sn_peer *p, const char *client_id, const char *why)
+{
+	static struct log_limit limit = LOG_LIMIT(10, 10000);
+	char text[ADDR_TEXT_MAX];
+	count_one(&lost);
+	log_limited(&limit, LOG_LEVEL_INFO, "%s %s mqttsn: lost, %s", client_id,
+		addr_text(&p->route.addr, text), why);
+}
+
+/* The session has let go already: its name is not known here any more. */
 static void on_closed(struct link *l, enum reason reason)
 {
 	struct sn_peer *p = sn_peer_of(l);
 	char text[ADDR_TEXT_MAX];
 	if (reason == R_KEEP_ALIVE)
-		count_one(&lost);
-	log_debug("%s mqttsn: session ended, %s", addr_text(&p->route.addr, text),
-		reason_name(reason));
+		note_lost(p, "-", "silent for too long");
+	else
+		log_debug("%s mqttsn: session ended, %s", addr_text(&p->route.addr, text),
+			reason_name(reason));
 	dismiss(p);
 }
 
 void sn_peer_lost(struct sn_peer *p, const char *why)
 {
-	static struct log_limit limit = LOG_LIMIT(10, 10000);
-	char text[ADDR_TEXT_MAX];
 	const struct session *s = p->link.session;
-	log_limited(&limit, LOG_LEVEL_INFO, "%s %s mqttsn: lost, %s", s ? s->who.client_id : "-",
-		addr_text(&p->route.addr, text), why);
-	count_one(&lost);
+	note_lost(p, s ? s->who.client_id : "-", why);
 	session_detach(&p->link, DETACH_LOST);
 	dismiss(p);
 }

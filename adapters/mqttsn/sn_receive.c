@@ -155,17 +155,13 @@ void sn_tell_stranger(const struct sn_input *in)
 		sn_send(in->gw, in->from, &out);
 }
 
-static void drop(const struct sn_route *from, const struct sn_packet *p, int err)
+static void drop(const struct sn_route *from, struct count *why, const char *what, uint8_t type)
 {
 	static struct log_limit limit = LOG_LIMIT(5, 60000);
 	char text[ADDR_TEXT_MAX];
-	count_one(err == -EBADMSG ? &malformed : err == -EOPNOTSUPP ? &reserved : &unexpected);
-	log_limited(&limit, LOG_LEVEL_INFO, "%s mqttsn: %s %s (type 0x%02x), dropped",
-		addr_text(&from->addr, text),
-		err == -EBADMSG      ? "malformed"
-		: err == -EOPNOTSUPP ? "reserved"
-				     : "unexpected",
-		sn_type_name(p->type), p->type);
+	count_one(why);
+	log_limited(&limit, LOG_LEVEL_INFO, "%s mqttsn: %s, type 0x%02x (%s), dropped",
+		addr_text(&from->addr, text), what, type, sn_type_name(type));
 }
 
 static void dispatch(const struct sn_input *in)
@@ -177,7 +173,7 @@ static void dispatch(const struct sn_input *in)
 	if (peer && peer->link.session)
 		session_heard(peer->link.session);
 	if (!handle) {
-		drop(in->from, in->p, 0);
+		drop(in->from, &unexpected, "unexpected message", in->p->type);
 		return;
 	}
 	handle(in);
@@ -195,7 +191,9 @@ void sn_receive(struct sn_gateway *gw, const struct sn_route *from, struct span 
 		dispatch(&in);
 	} else if (sn_v2_connect(datagram, answer)) {
 		from->socket->ops->send(from->socket, &from->addr, span_of(answer, sizeof(answer)));
+	} else if (err == -EOPNOTSUPP) {
+		drop(from, &reserved, "reserved message", p.type);
 	} else {
-		drop(from, &p, err);
+		drop(from, &malformed, "malformed message", p.type);
 	}
 }

@@ -87,7 +87,7 @@ static void test_wildcard_registers_first(void **state)
 static void test_hundred_at_once_in_order(void **state)
 {
 	struct world *w = *state;
-	char text[8];
+	char text[16];
 	connect_as(w, DEV, "dev", true);
 	uint16_t id = subscribe_to(w, DEV, "a", 1);
 	for (int i = 0; i < 50; i++) {
@@ -314,7 +314,7 @@ static void test_predefined_unknown_to_the_device(void **state)
 static void test_table_full(void **state)
 {
 	struct world *w = *state;
-	char name[8];
+	char name[16];
 	connect_as(w, DEV, "dev", true);
 	subscribe_to(w, DEV, "#", 0);
 	for (int i = 0; i < 8; i++) {

@@ -71,8 +71,9 @@ static void test_destroy(void **state)
 	sn_gateway_destroy(w->gw);
 	assert_null(s->link);
 	assert_int_equal(w->gw->n_peers, 0);
+	memset(w->gw, 0, sizeof(*w->gw));
 	struct sn_conf conf = world_conf();
-	struct env env = w->gw->env;
+	struct env env = { .router = w->router, .sessions = w->sessions };
 	sn_gateway_init(w->gw, &env, &conf, world_predefined());
 }
 

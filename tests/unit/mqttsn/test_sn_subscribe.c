@@ -32,7 +32,7 @@ static void test_register_refused(void **state)
 		assert_int_equal(p->msg_id, 9);
 	}
 	for (int i = 0; i < 8; i++) {
-		char name[8];
+		char name[16];
 		snprintf(name, sizeof(name), "n/%d", i);
 		register_name(w, DEV, name);
 	}
@@ -81,7 +81,7 @@ static void test_subscribe_refused(void **state)
 		.topic_id = 0x2f23 /* "/#" */);
 	assert_code(w, DEV, SN_SUBACK, SN_NOT_SUPPORTED);
 	for (int i = 0; i < 8; i++) {
-		char name[8];
+		char name[16];
 		snprintf(name, sizeof(name), "n/%d", i);
 		subscribe_to(w, DEV, name, 0);
 	}
