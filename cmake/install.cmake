@@ -11,8 +11,8 @@ install(CODE "
   set(target \"\$ENV{DESTDIR}${CMAKE_INSTALL_FULL_SYSCONFDIR}/tidegate\")
   file(MAKE_DIRECTORY \"\${target}/conf.d\")
   if(NOT EXISTS \"\${target}/tidegate.conf\")
-    file(INSTALL \"${CMAKE_SOURCE_DIR}/config/tidegate.conf\" DESTINATION \"\${target}\"
-      PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ)
+    file(COPY \"${CMAKE_SOURCE_DIR}/config/tidegate.conf\" DESTINATION \"\${target}\"
+      FILE_PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ)
   endif()
 ")
 install(FILES config/tidegate.conf config/topics.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)

@@ -137,7 +137,7 @@ static void log_cannot_listen(const struct addr *a, int e)
 	char text[ADDR_TEXT_MAX];
 
 	log_error("mqtt: cannot listen on %s: %s", addr_text(a, text),
-		e == EADDRINUSE ? "another program has this port (often another MQTT broker)"
+		e == EADDRINUSE ? "address already in use (often by another MQTT broker)"
 				: strerror(e));
 }
 
