@@ -15,7 +15,7 @@ deps-test:
 
 build: deps
 	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
-	cmake --build build/release -j $(JOBS)
+	cmake --build build/release -j $(JOBS) --target tidegate tidegate-sim manual
 
 run: build
 	@packaging/demo build/release
@@ -39,6 +39,7 @@ fuzz: deps-test
 	ctest --test-dir build/fuzz --output-on-failure --no-tests=error -R '^fuzz\.'
 
 bench: deps-test build
+	cmake --build build/release -j $(JOBS) --target benches
 	/usr/bin/python3 tests/bench/bench.py build/release
 
 install: build
