@@ -1,0 +1,556 @@
+#include "gateway/upstream/backlog.h"
+
+#include "gateway/base/clock.h"
+#include "gateway/base/conf.h"
+#include "gateway/base/log.h"
+#include "gateway/base/timer.h"
+#include "gateway/core/message.h"
+#include "gateway/core/receipt.h"
+#include "gateway/store/journal.h"
+#include "gateway/upstream/upstream.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* A journal of our own, that commits and fails on command. */
+#define RECORDS 4096
+
+struct journal {
+	struct {
+		char *body;
+		size_t len;
+		bool live;
+		struct journal_wait *wait;
+	} records[RECORDS];
+	uint64_t n;
+	int append_error, read_error;
+	unsigned forgotten;
+};
+
+static struct journal *journal;
+
+uint64_t journal_append(struct journal *j, uint8_t type, const struct span *parts, unsigned n_parts,
+	struct journal_wait *wait, int *err)
+{
+	assert_int_equal(type, JR_BACKLOG);
+	if (j->append_error) {
+		*err = j->append_error;
+		return 0;
+	}
+	size_t len = 0;
+	char *body = malloc(70000);
+	for (unsigned i = 0; i < n_parts; i++) {
+		if (parts[i].len)
+			memcpy(body + len, parts[i].p, parts[i].len);
+		len += parts[i].len;
+	}
+	assert_true(j->n + 1 < RECORDS);
+	uint64_t seq = ++j->n;
+	j->records[seq].body = body;
+	j->records[seq].len = len;
+	j->records[seq].live = true;
+	j->records[seq].wait = wait;
+	return seq;
+}
+
+void journal_forget(struct journal *j, uint64_t seq)
+{
+	assert_true(j->records[seq].live);
+	j->records[seq].live = false;
+	j->forgotten++;
+}
+
+long journal_length(struct journal *j, uint64_t seq)
+{
+	return seq <= j->n && j->records[seq].live ? (long)j->records[seq].len : -ENOENT;
+}
+
+long journal_read(struct journal *j, uint64_t seq, void *buf, size_t cap)
+{
+	if (j->read_error)
+		return j->read_error;
+	assert_true(j->records[seq].live && cap >= j->records[seq].len);
+	memcpy(buf, j->records[seq].body, j->records[seq].len);
+	return (long)j->records[seq].len;
+}
+
+void journal_wait_cancel(struct journal_wait *w)
+{
+	for (uint64_t i = 1; i <= journal->n; i++)
+		if (journal->records[i].wait == w)
+			journal->records[i].wait = NULL;
+}
+
+static void commit(int err)
+{
+	for (uint64_t i = 1; i <= journal->n; i++) {
+		struct journal_wait *w = journal->records[i].wait;
+		journal->records[i].wait = NULL;
+		if (w && err)
+			journal->records[i].live = false;
+		if (w)
+			w->done(w, err);
+	}
+}
+
+static struct backlog *b;
+static struct conf *conf;
+static unsigned more_calls;
+
+static void on_more(void *arg)
+{
+	(void)arg;
+	more_calls++;
+}
+
+static int setup_with(const char *rows, bool with_journal)
+{
+	static const struct conf_section *const sections[] = { &upstream_conf_section, NULL };
+	struct conf_error err;
+	char text[256];
+
+	clock_freeze(1000000, 1700000000000);
+	snprintf(text, sizeof(text), "[upstream]\nuri = mqtt://b\n%s\n", rows);
+	assert_int_equal(conf_parse(sections, "t", text, strlen(text), &conf, &err), 0);
+	journal = calloc(1, sizeof(*journal));
+	b = backlog_new(conf);
+	backlog_attach(b, with_journal ? journal : NULL, on_more, NULL);
+	backlog_set_link(b, true);
+	more_calls = 0;
+	return 0;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return setup_with("", true);
+}
+
+static int setup_small(void **state)
+{
+	(void)state;
+	return setup_with("memory_bytes = 16KB\nqos0_bytes = 2000B\nbacklog_bytes = 64KB", true);
+}
+
+static int setup_memory(void **state)
+{
+	(void)state;
+	return setup_with("backlog_bytes = 64KB", false);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	backlog_free(b);
+	conf_free(conf);
+	for (uint64_t i = 1; i <= journal->n; i++)
+		free(journal->records[i].body);
+	free(journal);
+	receipts_run();
+	assert_int_equal(messages_bytes(), 0);
+	return 0;
+}
+
+struct waiter {
+	struct receipt receipt;
+	bool done;
+	enum reason reason;
+};
+
+static void on_done(struct receipt *r, enum reason reason)
+{
+	struct waiter *w = container_of(r, struct waiter, receipt);
+
+	assert_false(w->done);
+	w->done = true;
+	w->reason = reason;
+}
+
+static struct message *make(const char *topic, const char *payload, uint8_t qos, bool retain)
+{
+	struct message_init init = { .topic = span_str(topic),
+		.payload = span_str(payload),
+		.qos = qos,
+		.retain = retain,
+		.origin = 77 };
+
+	return message_new(&init);
+}
+
+static enum reason push(struct waiter *w, const char *payload, uint8_t qos, bool store)
+{
+	struct message *m = make("t", payload, qos, false);
+
+	if (w) {
+		memset(w, 0, sizeof(*w));
+		receipt_init(&w->receipt, on_done);
+	}
+	enum reason r = backlog_push(b, m, w && qos ? &w->receipt : NULL, store);
+	message_unref(m);
+	return r;
+}
+
+static void advance(int64_t ms)
+{
+	clock_advance(ms);
+	timers_run();
+	receipts_run();
+}
+
+static struct backlog_status status(void)
+{
+	struct backlog_status s;
+
+	backlog_status(b, &s);
+	return s;
+}
+
+static void assert_payload(const struct entry *e, const char *payload)
+{
+	assert_non_null(e);
+	struct span p = message_payload(e->msg);
+	assert_true(span_is(p, payload));
+}
+
+static void test_held_until_acknowledged(void **state)
+{
+	struct waiter w;
+
+	(void)state;
+	assert_int_equal(push(&w, "x", 1, false), R_SUCCESS);
+	struct entry *e = backlog_next(b);
+	assert_payload(e, "x");
+	backlog_sent(b, e);
+	assert_null(backlog_next(b));
+	advance(500);
+	assert_false(w.done);
+	backlog_done(b, e, R_SUCCESS);
+	receipts_run();
+	assert_true(w.done);
+	assert_int_equal(w.reason, R_SUCCESS);
+	assert_int_equal(journal->n, 0); /* no disk write */
+	assert_true(backlog_safe(b));
+}
+
+static void test_stored_after_ack_hold(void **state)
+{
+	struct waiter w;
+
+	(void)state;
+	push(&w, "x", 1, false);
+	advance(999);
+	assert_int_equal(journal->n, 0);
+	advance(40);
+	assert_int_equal(journal->n, 1);
+	assert_false(w.done); /* not before the commit */
+	commit(0);
+	receipts_run();
+	assert_true(w.done);
+	assert_int_equal(status().stored, 1);
+	struct entry *e = backlog_next(b);
+	backlog_sent(b, e);
+	backlog_done(b, e, R_SUCCESS);
+	assert_int_equal(journal->forgotten, 1);
+	assert_int_equal(status().disk_bytes, 0);
+}
+
+static void test_stored_when_link_goes_down(void **state)
+{
+	struct waiter w[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		push(&w[i], "x", 1, false);
+	struct entry *e = backlog_next(b);
+	backlog_sent(b, e);
+	backlog_set_link(b, false);
+	assert_int_equal(journal->n, 3); /* in flight too: nobody knows what becomes of it */
+	commit(0);
+	receipts_run();
+	for (int i = 0; i < 3; i++)
+		assert_true(w[i].done);
+}
+
+static void test_acknowledged_before_commit(void **state)
+{
+	struct waiter w;
+
+	(void)state;
+	push(&w, "x", 2, true);
+	assert_int_equal(journal->n, 1);
+	struct entry *e = backlog_next(b);
+	backlog_sent(b, e);
+	backlog_done(b, e, R_SUCCESS);
+	receipts_run();
+	assert_true(w.done);
+	assert_null(journal->records[1].wait);
+	assert_int_equal(journal->forgotten, 1);
+}
+
+static void test_failed_commit_is_never_acknowledged(void **state)
+{
+	struct waiter w;
+
+	(void)state;
+	push(&w, "x", 1, true);
+	commit(-EIO);
+	receipts_run();
+	assert_false(w.done);
+	assert_int_equal(status().error, -EIO);
+	assert_int_equal(status().stored, 0);
+	advance(1100);
+	assert_int_equal(journal->n, 2); /* tried again */
+	commit(0);
+	receipts_run();
+	assert_true(w.done);
+	assert_int_equal(w.reason, R_SUCCESS);
+	assert_int_equal(status().error, 0);
+}
+
+static void test_failing_storage_refuses(void **state)
+{
+	struct waiter held, refused;
+
+	(void)state;
+	push(&held, "1", 1, false);
+	journal->append_error = -ENOSPC;
+	assert_int_equal(push(&refused, "2", 1, true), R_QUOTA);
+	advance(1100); /* the held one can't be stored either: it goes on waiting */
+	assert_false(held.done);
+	assert_false(refused.done);
+	assert_int_equal(status().queued, 1);
+	assert_int_equal(status().error, -ENOSPC);
+	journal->append_error = 0;
+	advance(1100);
+	commit(0);
+	receipts_run();
+	assert_true(held.done);
+}
+
+static void test_order_survives_requeue(void **state)
+{
+	struct entry *e[5];
+	char payload[2] = "0";
+
+	(void)state;
+	for (int i = 0; i < 5; i++) {
+		payload[0] = (char)('0' + i);
+		push(NULL, payload, 1, false);
+	}
+	for (int i = 0; i < 3; i++) {
+		e[i] = backlog_next(b);
+		backlog_sent(b, e[i]);
+	}
+	backlog_requeue(b, e[1]);
+	backlog_requeue(b, e[0]);
+	for (int i = 0; i < 5; i++) {
+		if (i == 2)
+			continue; /* still in flight */
+		struct entry *n = backlog_next(b);
+		payload[0] = (char)('0' + i);
+		assert_payload(n, payload);
+		backlog_sent(b, n);
+	}
+	assert_null(backlog_next(b));
+	assert_int_equal(status().in_flight, 5);
+}
+
+static void test_oldest_qos0_gives_way(void **state)
+{
+	char payload[16];
+
+	(void)state;
+	backlog_set_link(b, false);
+	for (int i = 0; i < 100; i++) {
+		snprintf(payload, sizeof(payload), "%d", i);
+		assert_int_equal(push(NULL, payload, 0, false), R_SUCCESS);
+	}
+	assert_true(status().qos0_bytes <= 2000);
+	assert_int_equal(status().dropped_qos0 + status().queued, 100);
+	snprintf(payload, sizeof(payload), "%u", (unsigned)status().dropped_qos0);
+	assert_payload(backlog_next(b), payload);
+}
+
+static void test_bodies_stay_on_disk(void **state)
+{
+	char payload[200];
+
+	(void)state;
+	backlog_set_link(b, false);
+	for (int i = 0; i < 200; i++) {
+		snprintf(payload, sizeof(payload), "%0150d", i);
+		assert_int_equal(push(NULL, payload, 1, true), R_SUCCESS);
+		commit(0);
+	}
+	assert_true(status().memory_bytes < 17 * 1024);
+	for (int i = 0; i < 200; i++) {
+		struct entry *e = backlog_next(b);
+		snprintf(payload, sizeof(payload), "%0150d", i);
+		assert_payload(e, payload);
+		backlog_sent(b, e);
+		backlog_done(b, e, R_SUCCESS);
+	}
+	assert_int_equal(status().memory_bytes, 0);
+	assert_int_equal(journal->forgotten, 200);
+}
+
+static void test_bound_on_disk(void **state)
+{
+	char payload[1001];
+	int taken = 0;
+
+	(void)state;
+	backlog_set_link(b, false);
+	memset(payload, 'x', 1000);
+	payload[1000] = '\0';
+	while (taken < 100 && push(NULL, payload, 1, true) == R_SUCCESS) {
+		commit(0);
+		taken++;
+	}
+	assert_in_range(taken, 55, 64); /* 64 KB */
+	struct entry *e = backlog_next(b);
+	backlog_sent(b, e);
+	backlog_done(b, e, R_SUCCESS);
+	assert_int_equal(push(NULL, payload, 1, true), R_SUCCESS);
+}
+
+static void test_replay(void **state)
+{
+	uint8_t scratch[MESSAGE_SCRATCH];
+	struct span parts[MESSAGE_PARTS];
+	char payload[16];
+	int err;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		snprintf(payload, sizeof(payload), "%d", i);
+		struct message *m = make("state", payload, i == 1 ? 2 : 1, i == 2);
+		if (i == 3)
+			m->expires_ms = clock_ms() + 1000;
+		unsigned n = message_encode(m, scratch, parts);
+		journal_append(journal, JR_BACKLOG, parts, n, NULL, &err);
+		message_unref(m);
+	}
+	clock_advance(5000);
+	for (uint64_t seq = 1; seq <= 3; seq++)
+		assert_int_equal(
+			backlog_replay(b, seq,
+				span_of(journal->records[seq].body, journal->records[seq].len)),
+			0);
+	assert_true(backlog_replay(
+			    b, 4, span_of(journal->records[4].body, journal->records[4].len)) < 0);
+	assert_int_equal(status().queued, 3);
+	assert_true(backlog_has_retained(b, span_str("state")));
+	assert_true(backlog_safe(b));
+	for (int i = 0; i < 3; i++) {
+		struct entry *e = backlog_next(b);
+		snprintf(payload, sizeof(payload), "%d", i);
+		assert_payload(e, payload);
+		assert_int_equal(e->qos, i == 1 ? 2 : 1);
+		assert_true(e->old);
+		backlog_sent(b, e);
+		backlog_done(b, e, R_SUCCESS);
+	}
+	assert_false(backlog_has_retained(b, span_str("state")));
+}
+
+static void test_unreadable_bodies(void **state)
+{
+	(void)state;
+	backlog_set_limits(b, &(struct backlog_limits){ 65536, 0, 2000, 1000 });
+	backlog_set_link(b, false);
+	push(NULL, "lost", 1, true);
+	push(NULL, "kept", 1, true);
+	commit(0);
+	assert_int_equal(status().memory_bytes, 0);
+	journal->read_error = -EIO; /* may pass: nothing is dropped */
+	assert_null(backlog_next(b));
+	advance(1100);
+	assert_true(more_calls > 0);
+	assert_int_equal(status().queued, 2);
+	journal->read_error = -EBADMSG;
+	assert_null(backlog_next(b));
+	assert_int_equal(status().unreadable, 2);
+	assert_int_equal(status().queued, 0);
+}
+
+static void test_expired_is_dropped(void **state)
+{
+	struct message *m = make("t", "old", 1, false);
+
+	(void)state;
+	m->expires_ms = clock_ms() + 100;
+	backlog_push(b, m, NULL, false);
+	message_unref(m);
+	push(NULL, "new", 1, false);
+	clock_advance(200);
+	assert_payload(backlog_next(b), "new");
+	assert_int_equal(status().expired, 1);
+}
+
+static void test_memory_only(void **state)
+{
+	struct waiter up, down;
+	char payload[1001];
+
+	(void)state;
+	push(&up, "x", 1, false);
+	advance(5000);
+	assert_false(up.done); /* it waits for the upstream */
+	backlog_set_link(b, false);
+	receipts_run();
+	assert_true(up.done);
+	push(&down, "y", 1, true);
+	assert_true(list_empty(&down.receipt.holds)); /* taken, nothing to wait for */
+	assert_true(backlog_safe(b));
+	memset(payload, 'x', 1000);
+	payload[1000] = '\0';
+	int taken = 0;
+	while (taken < 100 && push(NULL, payload, 1, true) == R_SUCCESS)
+		taken++;
+	assert_in_range(taken, 50, 64);
+}
+
+static void test_journal_keeps_a_publishers_order(void **state)
+{
+	(void)state;
+	push(NULL, "first", 1, false);
+	push(NULL, "second", 2, true);
+	assert_int_equal(journal->n, 2);
+	struct message *m = message_decode(
+		span_of(journal->records[1].body, journal->records[1].len), ORIGIN_GATEWAY);
+	assert_true(span_is(message_payload(m), "first"));
+	message_unref(m);
+}
+
+int main(void)
+{
+#define CASE(f)       cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define CASE_IN(f, s) cmocka_unit_test_setup_teardown(f, s, teardown)
+	const struct CMUnitTest tests[] = {
+		CASE(test_held_until_acknowledged),
+		CASE(test_stored_after_ack_hold),
+		CASE(test_stored_when_link_goes_down),
+		CASE(test_acknowledged_before_commit),
+		CASE(test_failed_commit_is_never_acknowledged),
+		CASE(test_failing_storage_refuses),
+		CASE(test_order_survives_requeue),
+		CASE_IN(test_oldest_qos0_gives_way, setup_small),
+		CASE_IN(test_bodies_stay_on_disk, setup_small),
+		CASE_IN(test_bound_on_disk, setup_small),
+		CASE(test_replay),
+		CASE(test_unreadable_bodies),
+		CASE(test_expired_is_dropped),
+		CASE_IN(test_memory_only, setup_memory),
+		CASE(test_journal_keeps_a_publishers_order),
+	};
+
+	log_init(LOG_LEVEL_ERROR, false);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
