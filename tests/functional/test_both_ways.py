@@ -100,7 +100,7 @@ def test_payloads_and_topics_unchanged(site):
     dev = sn.SnClient(gateway, "dev").connect()
     device = coap.CoapClient(gateway)
     binary = bytes(range(256)) * 4
-    largest_sn = bytes(i & 255 for i in range(60000))
+    largest_sn = bytes(i & 255 for i in range(65507 - 9))  # a whole UDP datagram with its header
     largest_coap = bytes(i % 251 for i in range(1200))
     sent = [("t/binary", binary), ("t/empty", b""), ("t/größe/температура/温度", "grün".encode()), ("t/large", largest_sn)]
     for topic, payload in sent:
@@ -109,6 +109,13 @@ def test_payloads_and_topics_unchanged(site):
     device.put("ps/c/größe/温度", b"x")
     device.put("ps/c/large", largest_coap)
     sent += [("c/binary", binary), ("c/größe/温度", b"x"), ("c/large", largest_coap)]
+    largest_block_wise = "".join("%07d\n" % n for n in range(8192))
+    coap.coap_client(gateway, "put", "ps/c/blocks", largest_block_wise, extra=["-b", "1024"])
+    sent.append(("c/blocks", largest_block_wise.encode()))
+    local = site.mqtt(gateway, "local")
+    largest_mqtt = binary * 1024
+    local.publish("m/large", largest_mqtt)
+    sent.append(("m/large", largest_mqtt))
     until(lambda: len(cloud.messages) == len(sent), "all of them upstream")
     assert [(m.topic, m.payload) for m in cloud.messages] == sent
     dev.subscribe("down/#")
