@@ -37,7 +37,7 @@ def test_retained(site):
 
 
 def test_many_lines(site):
-    gateway = site.gateway().start()
+    gateway = site.gateway(limits={"queue_messages": 10000, "queue_bytes": "4MB"}).start()
     s = sub(site, gateway, "-t", "lines", "-q", "2", "-C", "5000", "-d")
     s.wait_line("Subscribed")
     text = "".join("%d\n" % n for n in range(5000)).encode()
