@@ -88,18 +88,11 @@ static int on_release(struct link *l, struct delivery *d)
 
 /* Ends */
 
-static void conn_stop_reading(struct mq_conn *c)
-{
-	event_del(&c->readable);
-	c->reading = false;
-	c->more = false;
-}
-
 /* The session is detached already, or is so here. */
 static void conn_shut(struct mq_conn *c)
 {
 	c->state = MQ_CLOSING;
-	conn_stop_reading(c);
+	event_del(&c->io);
 	timer_disarm(&c->timer);
 	mq_publish_clear(c);
 	mq_conn_mark(c);
@@ -161,8 +154,7 @@ static void input_free(struct mq_conn *c)
 
 static void conn_release(struct mq_conn *c)
 {
-	event_del(&c->readable);
-	event_del(&c->writable);
+	event_del(&c->io);
 	close(c->fd);
 	input_free(c);
 	mq_out_clear(&c->out);
@@ -300,27 +292,18 @@ void mq_conn_process(struct mq_conn *c)
 
 /* Events */
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void on_io(evutil_socket_t fd, short what, void *arg)
 {
 	struct mq_conn *c = arg;
 	(void)fd;
-	(void)what;
 
 	clock_tick();
-	if (c->state == MQ_CLOSING)
-		return;
-	if (!c->more)
-		conn_read(c);
-	mq_conn_process(c);
+	if ((what & EV_READ) && c->state != MQ_CLOSING) {
+		if (!c->more)
+			conn_read(c);
+		mq_conn_process(c);
+	}
 	mq_conn_mark(c);
-}
-
-static void on_writable(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	clock_tick();
-	mq_conn_mark(arg);
 }
 
 static void on_timer(struct timer *t)
@@ -343,20 +326,22 @@ static bool conn_may_read(const struct mq_conn *c)
 }
 
 /* Waits for input only while it can be taken: a peer that is not read stops sending. */
-static void conn_watch_input(struct mq_conn *c)
+static void conn_watch(struct mq_conn *c)
 {
-	bool may = conn_may_read(c);
+	bool read = conn_may_read(c);
+	uint8_t want = (uint8_t)((read ? EV_READ : 0) | (c->out.bytes ? EV_WRITE : 0));
 
-	if (may != c->reading) {
-		if (may)
-			event_add(&c->readable, NULL);
-		else
-			event_del(&c->readable);
-		c->reading = may;
+	if (want != c->watched) {
+		event_del(&c->io);
+		event_assign(
+			&c->io, c->mqtt->env.base, c->fd, (short)(want | EV_PERSIST), on_io, c);
+		if (want)
+			event_add(&c->io, NULL);
+		c->watched = want;
 	}
 	/* What is in the buffer already wakes nobody: the next turn must come without waiting. */
-	if (may && c->more)
-		event_active(&c->readable, EV_READ, 0);
+	if (read && c->more)
+		event_active(&c->io, EV_READ, 0);
 }
 
 void mq_conn_turn(struct mq_conn *c)
@@ -377,9 +362,7 @@ void mq_conn_turn(struct mq_conn *c)
 		c->starved = false;
 		session_pump(c->link.session);
 	}
-	if (c->out.bytes)
-		event_add(&c->writable, NULL);
-	conn_watch_input(c);
+	conn_watch(c);
 	list_remove(&c->turn);
 }
 
@@ -399,8 +382,7 @@ bool mq_conn_new(struct mqtt *m, int fd, const struct addr *peer)
 	list_init(&c->turn);
 	list_init(&c->held);
 	mq_out_init(&c->out, &m->outputs);
-	event_assign(&c->readable, m->env.base, fd, EV_READ | EV_PERSIST, on_readable, c);
-	event_assign(&c->writable, m->env.base, fd, EV_WRITE, on_writable, c);
+	event_assign(&c->io, m->env.base, fd, EV_PERSIST, on_io, c); /* conn_watch() adds it */
 	timer_init(&c->timer, on_timer);
 	timer_arm(&c->timer, m->connect_timeout_ms);
 	list_append(&m->conns, &c->node);

@@ -32,13 +32,13 @@ struct mq_conn {
 	struct mqtt *mqtt; /* borrowed */
 	struct list node;  /* in mqtt->conns */
 	struct list turn;  /* in mqtt->turn */
-	struct event readable, writable;
+	struct event io;   /* one for both directions: an idle client should cost little */
 	struct addr peer;
 	int fd;
 	uint8_t state;      /* enum mq_state */
 	uint8_t version;    /* enum mq_version */
+	uint8_t watched;    /* EV_READ, EV_WRITE: what `io` waits for */
 	uint8_t doom;       /* enum reason: closed for it when the turn ends; 0: not */
-	bool reading : 1;   /* `readable` is added */
 	bool more : 1;      /* whole packets may wait in `in` */
 	bool starved : 1;   /* a delivery was put off: session_pump() is owed */
 	bool no_memory : 1; /* the first packet in `in` waits for a message to be allocated */

@@ -124,10 +124,12 @@ static enum reason open_session(struct mq_conn *c, const struct mq_connect *con,
 
 static void log_connect(const struct mq_conn *c, const struct mq_connect *con)
 {
+	static struct log_limit limit = LOG_LIMIT(50, 10000);
 	char name[MQ_NAME_MAX];
 
 	if (log_level() >= LOG_LEVEL_INFO)
-		log_info("%s mqtt: connected, %s session, keep alive %us", mq_conn_name(c, name),
+		log_limited(&limit, LOG_LEVEL_INFO,
+			"%s mqtt: connected, %s session, keep alive %us", mq_conn_name(c, name),
 			con->clean_start ? "clean" : "persistent", con->keepalive_s);
 }
 

@@ -91,7 +91,7 @@ static inline void hub_start(
 /* What the daemon does between two waits. */
 static inline void hub_turn(struct hub *h)
 {
-	event_base_loop(h->base, EVLOOP_NONBLOCK);
+	event_base_loop(h->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	clock_tick();
 	timers_run();
 	receipts_run();
