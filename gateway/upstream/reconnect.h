@@ -24,6 +24,7 @@ struct server {
 	struct uri uri; /* scheme in lower case, port filled in */
 	bool tls;
 	bool only_311; /* the owner's: this one has refused MQTT 5 */
+	bool takes_5;  /* the owner's: it has taken it before */
 };
 
 struct reconnect_ops {

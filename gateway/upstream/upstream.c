@@ -20,8 +20,8 @@ static bool will_echo(struct upstream *u, const struct message *m)
 	       interest_matches(u->interest, message_topic(m));
 }
 
-/* DESIGN: held in memory as long as the upstream answers quickly; QoS 2, and what would have to
- * wait behind a backlog, goes to the journal at once. */
+/* Held in memory as long as the upstream answers quickly: no disk write in everyday operation. QoS
+ * 2, and what would have to wait behind a backlog on disk, goes to the journal at once. */
 static bool must_store(struct upstream *u, const struct message *m)
 {
 	struct backlog_status s;
@@ -29,7 +29,7 @@ static bool must_store(struct upstream *u, const struct message *m)
 	if (m->qos == 2 || u->conf->ack_hold_ms == 0 || u->draining || !upstream_healthy(u))
 		return true;
 	backlog_status(u->backlog, &s);
-	return s.queued > (uint64_t)u->window * 4;
+	return s.stored > 0 && s.queued > u->window;
 }
 
 static enum reason on_offer(

@@ -136,6 +136,7 @@ static void on_attempt(void *arg, struct server *s, const char *address)
 
 	log_debug("upstream: %s:%u answers at %s, connecting", s->uri.host, s->uri.port, address);
 	set_state(u, UPSTREAM_CONNECTING);
+	u->attempt_ms = clock_ms();
 	if (err) {
 		log_failure(
 			u, s, err == -EINVAL ? "its credentials can't be read" : strerror(-err));
@@ -200,9 +201,10 @@ void upstream_link_reload(struct upstream *u)
 static void on_up(void *arg, const struct uplink_up *up)
 {
 	struct upstream *u = arg;
-	const struct server *s = reconnect_server(u->reconnect);
+	struct server *s = reconnect_server(u->reconnect);
 
 	u->up = *up;
+	s->takes_5 = s->takes_5 || up->version == 5;
 	u->silent_closes = 0;
 	u->connects++;
 	set_state(u, UPSTREAM_UP);
@@ -226,12 +228,15 @@ static void on_up(void *arg, const struct uplink_up *up)
 }
 
 /* An attempt with MQTT 5 failed: is it the version? A broker says so (3.1.1: code 1), or an old one
- * closes the connection without a word. */
+ * closes the connection without a word. One that has taken MQTT 5 before, or that is only slow,
+ * gets MQTT 5 again: going down would cost us the session, and with it exactly-once. */
 static bool fall_back(struct upstream *u, struct server *s, enum reason reason)
 {
+	bool at_once = clock_ms() - u->attempt_ms < u->conf->connect_timeout_ms / 2;
+
 	if (u->conf->version != VERSION_AUTO || s->only_311)
 		return false;
-	if (reason == R_UNSPECIFIED && !s->tls)
+	if (reason == R_UNSPECIFIED && !s->takes_5 && !s->tls && at_once)
 		u->silent_closes++;
 	if (reason != R_VERSION && u->silent_closes < SILENT_CLOSES)
 		return false;

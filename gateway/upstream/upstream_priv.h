@@ -35,6 +35,7 @@ struct upstream {
 	int64_t since_ms;
 	int64_t keepalive_ms;   /* ours, or the server's if that is shorter */
 	bool servers_changed;   /* by a reload, while a connection had to be ended first */
+	int64_t attempt_ms;     /* when the library was asked to connect */
 	unsigned silent_closes; /* attempts with MQTT 5 that ended without a CONNACK */
 	char last_error[160];
 	bool told; /* last_error has been logged */

@@ -6,6 +6,7 @@
 #include "gateway/core/message.h"
 
 #define QUOTA_PAUSE_MS  1000 /* after the server has said that it is too much */
+#define DRAIN_STEP_MS   10   /* at least, between two bursts of a paced backlog */
 #define RETRY_PAUSE_MS  100
 #define TRIES_MAX       5  /* for a refusal that might be of the moment */
 #define PACKET_OVERHEAD 64 /* fixed header, packet id, properties' lengths, expiry */
@@ -50,7 +51,7 @@ static bool may_drain(struct upstream *u)
 		return true;
 	}
 	if (!timer_armed(&u->pace))
-		timer_arm(&u->pace, (int64_t)(1000 / rate) + 1);
+		timer_arm(&u->pace, MAX((int64_t)(1000 / rate), DRAIN_STEP_MS));
 	return false;
 }
 

@@ -69,8 +69,10 @@ static void turns(int n)
 
 static void wait_attempt(void)
 {
-	for (int i = 0; i < 5000 && (!fake.connected_to || fake.is_up); i++)
+	for (int i = 0; i < 2000 && (!fake.connected_to || fake.is_up); i++) {
+		clock_advance(50);
 		turns(1);
+	}
 	assert_true(fake.connected_to && !fake.is_up);
 }
 
@@ -264,6 +266,30 @@ static void test_goes_down_to_311(void **state)
 	fake_down(R_UNSPECIFIED, "gone");
 	wait_attempt();
 	assert_int_equal(fake.target.version, 4); /* remembered */
+}
+
+/* An old broker hangs up; a slow one, or one known for MQTT 5, does not count. */
+static void test_silent_servers(void **state)
+{
+	(void)state;
+	start("");
+	wait_attempt();
+	fake_down(R_UNSPECIFIED, "closed");
+	wait_attempt();
+	assert_int_equal(fake.target.version, 5);
+	fake_down(R_UNSPECIFIED, "closed");
+	wait_attempt();
+	assert_int_equal(fake.target.version, 4);
+	fake_down(R_UNSPECIFIED, "closed");
+	wait_attempt();
+	assert_int_equal(fake.target.version, 5);
+	fake_up(5, false, 65535);
+	fake_down(R_UNSPECIFIED, "gone");
+	for (int i = 0; i < 4; i++) {
+		wait_attempt();
+		assert_int_equal(fake.target.version, 5);
+		fake_down(R_UNSPECIFIED, "closed");
+	}
 }
 
 static void test_fixed_version(void **state)
@@ -548,6 +574,7 @@ int main(void)
 		CASE(test_refusals),
 		CASE(test_poison),
 		CASE(test_goes_down_to_311),
+		CASE(test_silent_servers),
 		CASE(test_fixed_version),
 		CASE(test_inbound),
 		CASE(test_export_limits),
