@@ -194,6 +194,18 @@ static char *absolute_path(const char *path)
 	return real ? real : must_strdup(path);
 }
 
+/* Standard error leads to the journal: the variable alone is inherited by what redirects it
+ * elsewhere (systemd.exec(5)). */
+static bool logs_to_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
 static int run(const struct options *o, struct conf *conf)
 {
 	struct gateway *g;
@@ -221,7 +233,7 @@ int main(int argc, char **argv)
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
 	parse_options(argc, argv, &o);
-	log_init(LOG_LEVEL_INFO, getenv("JOURNAL_STREAM") != NULL);
+	log_init(LOG_LEVEL_INFO, logs_to_journal());
 	gateway_set_verbosity(o.verbosity);
 	clock_tick();
 

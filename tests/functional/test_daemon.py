@@ -121,7 +121,24 @@ def test_service_notification(site):
         process.signal(signal.SIGTERM)
         wait(b"STOPPING=1")
         assert process.wait_exit() == 0
-        assert all(re.match(r"<[0-7]>", line) for line in process.lines if line), process.lines[:3]
+        assert not any(re.match(r"<[0-7]>", line) for line in process.lines), "1:1 is not our standard error"
+
+
+def test_priorities_for_the_journal(site):
+    reader, writer = os.pipe()
+    stat = os.fstat(writer)
+    env = dict(os.environ, JOURNAL_STREAM="%d:%d" % (stat.st_dev, stat.st_ino))
+    gateway = site.gateway()
+    with subprocess.Popen([harness.TIDEGATE, "-c", gateway.conf], stderr=writer, env=env) as daemon:
+        os.close(writer)
+        with os.fdopen(reader) as log:
+            lines = []
+            while not lines or "is up" not in lines[-1]:
+                lines.append(log.readline())
+                assert lines[-1], lines
+            daemon.terminate()
+            lines += log.readlines()
+    assert all(re.match(r"<[0-7]>", line) for line in lines), lines
 
 
 def test_background(site):
