@@ -159,15 +159,13 @@ static int read_header(struct source *s, char *str, size_t size)
 	if (name[len] != ']' || !is_name(name, len) || conf_value_len(rest))
 		return source_fail(s, "line is not a section header; write [name]");
 	s->text[1 + len] = '\0';
-	struct conf_part *part = conf_find_part(s->conf, name);
-	if (!part) {
-		s->rc = conf_unknown_section(s->err, s->conf, source_pos(s), name);
+	struct conf_part *part = conf_open_part(s->conf, name, source_pos(s), s->err, &s->rc);
+	if (!part)
 		return s->rc;
-	}
 	if (!part->present)
 		part->at = source_pos(s);
 	part->present = true;
-	s->section = part->section->name;
+	s->section = part->name;
 	snprintf(str, size, "[%s]\n", name);
 	return 0;
 }
@@ -218,7 +216,10 @@ static int source_key(void *user, const char *section, const char *key, const ch
 	const struct conf_row *row = part ? conf_find_row(part, key) : NULL;
 	if (part && !row)
 		s->rc = conf_unknown_key(s->err, s->conf, source_pos(s), part, key);
-	if (!row)
+	else if (row && part->base && row->base_only)
+		s->rc = conf_error_at(s->err, source_pos(s), part->name, key,
+			"holds for all; it belongs into section [%s]", part->base->name);
+	if (s->rc || !row)
 		return 0;
 	struct entry *e = calloc(1, sizeof(*e));
 	if (!e || entry_append(e, s->value, conf_value_len(s->value)) < 0) {
@@ -321,8 +322,8 @@ static int conf_read_dir(struct conf *c, const char *dir, struct conf_error *err
 
 static int conf_check(const struct conf *c, struct conf_error *err)
 {
-	for (size_t i = 0; i < c->n_parts; i++) {
-		const struct conf_part *part = &c->parts[i];
+	const struct conf_part *part = NULL;
+	while ((part = conf_next_part(c, part))) {
 		if (!part->section->check || (part->section->optional && !part->present))
 			continue;
 		int rc = part->section->check(c, part->data, err);
@@ -335,6 +336,8 @@ static int conf_check(const struct conf *c, struct conf_error *err)
 /* The last step of both ways in: hands the conf over, or frees it. */
 static int conf_finish(struct conf *c, int rc, struct conf **out, struct conf_error *err)
 {
+	if (rc == 0)
+		rc = conf_inherit(c, err);
 	if (rc == 0)
 		rc = conf_check(c, err);
 	if (rc < 0) {

@@ -45,6 +45,7 @@ struct conf_row {
 			       restart" */
 	const char *sample; /* value in the sample file where `def` would not show the form; may be
 			       NULL */
+	bool base_only;     /* not in named sections, see conf_section.named */
 	const char *help;   /* the sentence the user reads, ends with a full stop */
 };
 
@@ -59,8 +60,12 @@ struct conf_section {
 	size_t n_rows;
 	bool optional;  /* absent: conf_section() is NULL; else defaults fill it */
 	bool in_sample; /* optional, but the sample file has it */
-	/* Checks across keys, after all sections are filled. Returns 0, or -EINVAL after
-	 * conf_fail(). */
+	/* What a section [name.NAME] is for, a sentence or two for the sample file and the manual;
+	 * NULL: there are none. It stands beside [name], and keys that are not set in it have the
+	 * value of [name]. */
+	const char *named;
+	/* Checks across keys, after all sections are filled; called for each named one as well.
+	 * Returns 0, or -EINVAL after conf_fail(). */
 	int (*check)(const struct conf *conf, void *section, struct conf_error *err);
 };
 
@@ -89,6 +94,13 @@ void conf_free(struct conf *c);
 /* The filled struct of a section; NULL when it is optional and absent. Valid as long as the conf.
  */
 const void *conf_section(const struct conf *c, const char *name);
+/* The i-th section [section.NAME] in the order of the files, with what it inherits; NULL: there are
+ * no more. *name is NAME. Both are valid as long as the conf. */
+const void *conf_named_section(
+	const struct conf *c, const char *section, size_t i, const char **name);
+/* "mqttsn", "mqttsn.field": the section that a struct from above belongs to. */
+const char *conf_section_name(const struct conf *c, const void *data);
+/* Wherever a section's name is asked for, "mqttsn.field" is good, too. */
 bool conf_is_set(
 	const struct conf *c, const char *section, const char *key); /* in a file, not by default */
 

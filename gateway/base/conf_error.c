@@ -111,12 +111,36 @@ const char *conf_suggest(const char *word, const char *const *words, size_t n, s
 	return best;
 }
 
-int conf_unknown_section(
-	struct conf_error *err, const struct conf *c, struct conf_pos at, const char *name)
+/* The section whose name resembles `name`, or NULL. */
+static const char *like_section(const struct conf *c, const char *name)
 {
 	const char *like = NULL;
 	for (size_t i = 0; i < c->n_parts && !like; i++)
-		like = conf_suggest(name, &c->parts[i].section->name, 1, 0);
+		like = conf_suggest(name, &c->parts[i].name, 1, 0);
+	return like;
+}
+
+static int unknown_named_section(
+	struct conf_error *err, struct conf_pos at, const char *name, const struct conf_part *like)
+{
+	if (like->section->named)
+		return conf_error_at(err, at, name, NULL,
+			"unknown section; did you mean [%s.NAME]?", like->name);
+	return conf_error_at(
+		err, at, name, NULL, "unknown section; [%s] has no named sections", like->name);
+}
+
+int conf_unknown_section(
+	struct conf_error *err, const struct conf *c, struct conf_pos at, const char *name)
+{
+	char base[WORD_MAX + 1] = "";
+	const char *dot = strchr(name, '.');
+	if (dot && dot - name <= WORD_MAX)
+		memcpy(base, name, (size_t)(dot - name));
+	const char *like = like_section(c, base);
+	if (like)
+		return unknown_named_section(err, at, name, conf_find_part(c, like));
+	like = like_section(c, name);
 	if (like)
 		return conf_error_at(
 			err, at, name, NULL, "unknown section; did you mean [%s]?", like);
@@ -132,12 +156,11 @@ int conf_unknown_key(struct conf_error *err, const struct conf *c, struct conf_p
 			  : NULL;
 	if (like)
 		return conf_error_at(
-			err, at, s->name, key, "unknown key; did you mean \"%s\"?", like);
+			err, at, part->name, key, "unknown key; did you mean \"%s\"?", like);
 	for (size_t i = 0; i < c->n_parts; i++) {
 		if (conf_find_row(&c->parts[i], key))
-			return conf_error_at(err, at, s->name, key,
-				"unknown key; it belongs into section [%s]",
-				c->parts[i].section->name);
+			return conf_error_at(err, at, part->name, key,
+				"unknown key; it belongs into section [%s]", c->parts[i].name);
 	}
-	return conf_error_at(err, at, s->name, key, "unknown key; see tidegate.conf(5)");
+	return conf_error_at(err, at, part->name, key, "unknown key; see tidegate.conf(5)");
 }

@@ -44,25 +44,44 @@ static bool part_in_force(const struct conf_part *p)
 	return p->present || !p->section->optional;
 }
 
-/* A section that came or went differs in every key that is set where it is. */
+/* A section that came or went differs in every key that is set where it is. What a named one only
+ * inherits is a matter of its base. Either may be NULL: not in that configuration. */
 static bool row_differs(
 	const struct conf_part *a, const struct conf_part *b, const struct conf_row *row)
 {
-	if (part_in_force(a) != part_in_force(b))
-		return conf_key_pos(part_in_force(a) ? a : b, row)->file;
-	return part_in_force(a) && !values_equal(row, conf_value(a, row), conf_value(b, row));
+	bool in_a = a && part_in_force(a), in_b = b && part_in_force(b);
+	if (in_a != in_b)
+		return conf_key_pos(in_a ? a : b, row)->file;
+	if (!in_a || values_equal(row, conf_value(a, row), conf_value(b, row)))
+		return false;
+	return !a->base || conf_key_pos(a, row)->file || conf_key_pos(b, row)->file;
+}
+
+struct diff {
+	void (*each)(const char *section, const struct conf_row *row, void *arg);
+	void *arg;
+};
+
+static void diff_parts(
+	const struct conf_part *a, const struct conf_part *b, const struct diff *diff)
+{
+	const struct conf_part *any = a ? a : b;
+	for (size_t i = 0; i < any->section->n_rows; i++) {
+		if (row_differs(a, b, &any->section->rows[i]))
+			diff->each(any->name, &any->section->rows[i], diff->arg);
+	}
 }
 
 void conf_diff(const struct conf *a, const struct conf *b,
 	void (*each)(const char *section, const struct conf_row *row, void *arg), void *arg)
 {
-	for (size_t i = 0; i < a->n_parts; i++) {
-		const struct conf_section *s = a->parts[i].section;
-		const struct conf_part *other = conf_find_part(b, s->name);
-		for (size_t k = 0; other && k < s->n_rows; k++) {
-			if (row_differs(&a->parts[i], other, &s->rows[k]))
-				each(s->name, &s->rows[k], arg);
-		}
+	struct diff diff = { each, arg };
+	const struct conf_part *part = NULL;
+	while ((part = conf_next_part(a, part)))
+		diff_parts(part, conf_find_part(b, part->name), &diff);
+	while ((part = conf_next_part(b, part))) {
+		if (!conf_find_part(a, part->name))
+			diff_parts(NULL, part, &diff);
 	}
 }
 
@@ -122,13 +141,15 @@ static void dump_row(const struct conf_part *part, const struct conf_row *row, F
 
 void conf_dump(const struct conf *c, FILE *out)
 {
-	for (size_t i = 0; i < c->n_parts; i++) {
-		const struct conf_part *part = &c->parts[i];
+	const struct conf_part *part = NULL;
+	while ((part = conf_next_part(c, part))) {
 		if (!part_in_force(part))
 			continue;
-		fprintf(out, "[%s]\n", part->section->name);
-		for (size_t k = 0; k < part->section->n_rows; k++)
-			dump_row(part, &part->section->rows[k], out);
+		fprintf(out, "[%s]\n", part->name);
+		for (size_t k = 0; k < part->section->n_rows; k++) {
+			if (!part->base || !part->section->rows[k].base_only)
+				dump_row(part, &part->section->rows[k], out);
+		}
 		fputc('\n', out);
 	}
 }
@@ -205,6 +226,12 @@ static void sample_row(const struct conf_row *row, FILE *out)
 	fprintf(out, ";%s =%s%s\n\n", row->key, value ? " " : "", value ? value : "");
 }
 
+static void sample_named(const struct conf_section *s, FILE *out)
+{
+	put_comment(s->named, out);
+	fprintf(out, ";[%s.NAME]\n\n", s->name);
+}
+
 void conf_sample(const struct conf_section *const *sections, FILE *out)
 {
 	put_comment(
@@ -221,6 +248,8 @@ void conf_sample(const struct conf_section *const *sections, FILE *out)
 		fprintf(out, "%s[%s]\n\n", s->optional && !s->in_sample ? ";" : "", s->name);
 		for (size_t k = 0; k < s->n_rows; k++)
 			sample_row(&s->rows[k], out);
+		if (s->named)
+			sample_named(s, out);
 	}
 }
 
@@ -253,6 +282,24 @@ static void manual_row(const struct conf_row *row, FILE *out)
 	fputs(row->reload ? "; applied by a reload)\n" : "; needs a restart)\n", out);
 }
 
+static void manual_named(const struct conf_section *s, FILE *out)
+{
+	fputs(".SS [", out);
+	put_roff(s->name, out);
+	fputs(".NAME]\n", out);
+	put_roff(s->named, out);
+	fputs("\n", out);
+	const char *before = "It may not hold ";
+	for (size_t k = 0; k < s->n_rows; k++) {
+		if (!s->rows[k].base_only)
+			continue;
+		fputs(before, out);
+		put_roff(s->rows[k].key, out);
+		before = ", ";
+	}
+	fputs(*before == ',' ? ".\n" : "", out);
+}
+
 void conf_manual(const struct conf_section *const *sections, FILE *out)
 {
 	for (; *sections; sections++) {
@@ -264,5 +311,7 @@ void conf_manual(const struct conf_section *const *sections, FILE *out)
 		fputc('\n', out);
 		for (size_t k = 0; k < s->n_rows; k++)
 			manual_row(&s->rows[k], out);
+		if (s->named)
+			manual_named(s, out);
 	}
 }

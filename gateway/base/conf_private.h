@@ -15,7 +15,11 @@ struct conf_pos {
 };
 
 struct conf_part {
+	const char *name;                   /* "mqttsn", or owned by the conf: "mqttsn.field" */
 	const struct conf_section *section; /* borrowed */
+	struct conf_part *base; /* borrowed: what a named section inherits from, else NULL */
+	struct list named;      /* of conf_part.node, in the order of the files */
+	struct list node;
 	bool present;
 	struct conf_pos at;    /* of the section's header */
 	struct conf_pos *keys; /* owned, by row; file NULL: default */
@@ -24,7 +28,7 @@ struct conf_part {
 
 struct conf {
 	const char *file;        /* the first one read */
-	struct conf_part *parts; /* owned */
+	struct conf_part *parts; /* owned; one for each of conf_section */
 	size_t n_parts;
 	struct list blobs; /* owned: every string and list the parts point to */
 };
@@ -34,6 +38,8 @@ struct conf *conf_new(const struct conf_section *const *sections);
 /* Memory that lives as long as the conf, or NULL. */
 void *conf_alloc(struct conf *c, size_t size);
 char *conf_strdup(struct conf *c, const char *s);
+/* 0 or -ENOMEM. */
+int conf_part_init(struct conf *c, struct conf_part *part, const struct conf_section *section);
 struct conf_part *conf_find_part(const struct conf *c, const char *name);
 const struct conf_row *conf_find_row(const struct conf_part *part, const char *key);
 static inline struct conf_pos *conf_key_pos(
@@ -50,6 +56,15 @@ static inline void *conf_value(const struct conf_part *part, const struct conf_r
 int conf_set(struct conf *c, struct conf_part *part, const struct conf_row *row, const char *text,
 	struct conf_pos at, struct conf_error *err);
 int conf_set_defaults(struct conf *c, struct conf_error *err);
+
+/* conf_named.c */
+/* Goes through all parts, named ones behind their base; begins with NULL and ends with it. */
+struct conf_part *conf_next_part(const struct conf *c, const struct conf_part *part);
+/* The part that a header opens; a named one is made. NULL with *err filled and *rc set. */
+struct conf_part *conf_open_part(
+	struct conf *c, const char *name, struct conf_pos at, struct conf_error *err, int *rc);
+/* When all files are read: keys not set in named sections get their values. 0 or -EINVAL. */
+int conf_inherit(struct conf *c, struct conf_error *err);
 
 /* conf_error.c. `section` and `key` may be NULL. They return -EINVAL (conf_no_memory: -ENOMEM). */
 int conf_error_at(struct conf_error *err, struct conf_pos at, const char *section, const char *key,

@@ -27,6 +27,17 @@ struct target {
 	struct conf_error *err;
 };
 
+int conf_part_init(struct conf *c, struct conf_part *part, const struct conf_section *section)
+{
+	part->name = section->name;
+	part->section = section;
+	part->keys = conf_alloc(c, section->n_rows * sizeof(*part->keys));
+	part->data = conf_alloc(c, section->size);
+	list_init(&part->named);
+	list_init(&part->node);
+	return part->keys && part->data ? 0 : -ENOMEM;
+}
+
 struct conf *conf_new(const struct conf_section *const *sections)
 {
 	struct conf *c = calloc(1, sizeof(*c));
@@ -40,12 +51,7 @@ struct conf *conf_new(const struct conf_section *const *sections)
 	if (!c->parts)
 		goto no_memory;
 	for (; c->n_parts < n; c->n_parts++) {
-		const struct conf_section *s = sections[c->n_parts];
-		struct conf_part *part = &c->parts[c->n_parts];
-		part->section = s;
-		part->keys = conf_alloc(c, s->n_rows * sizeof(*part->keys));
-		part->data = conf_alloc(c, s->size);
-		if (!part->keys || !part->data)
+		if (conf_part_init(c, &c->parts[c->n_parts], sections[c->n_parts]) < 0)
 			goto no_memory;
 	}
 	return c;
@@ -85,11 +91,12 @@ char *conf_strdup(struct conf *c, const char *s)
 
 struct conf_part *conf_find_part(const struct conf *c, const char *name)
 {
-	for (size_t i = 0; i < c->n_parts; i++) {
-		if (strcmp(c->parts[i].section->name, name) == 0)
-			return &c->parts[i];
+	struct conf_part *part = NULL;
+	while ((part = conf_next_part(c, part))) {
+		if (strcmp(part->name, name) == 0)
+			break;
 	}
-	return NULL;
+	return part;
 }
 
 const struct conf_row *conf_find_row(const struct conf_part *part, const char *key)
@@ -116,8 +123,8 @@ bool conf_is_set(const struct conf *c, const char *section, const char *key)
 
 static int bad_value(const struct target *t, const char *value, const char *why)
 {
-	return conf_error_at(t->err, t->at, t->part->section->name, t->row->key, "\"%.80s%s\" %s",
-		value, strlen(value) > 80 ? "..." : "", why);
+	return conf_error_at(t->err, t->at, t->part->name, t->row->key, "\"%.80s%s\" %s", value,
+		strlen(value) > 80 ? "..." : "", why);
 }
 
 static int check_range(const struct target *t, const char *value, int64_t v)

@@ -7,7 +7,7 @@
 
 struct values {
 	bool flag;
-	int64_t number, size, time;
+	int64_t number, size, time, total;
 	int choice;
 	const char *text;
 	struct conf_list list;
@@ -26,12 +26,15 @@ static const struct conf_row rows[] = {
 	{ ROW(choice, CONF_ENUM), .choices = choices, .def = "one" },
 	{ ROW(text, CONF_STRING), .def = "hello" },
 	{ ROW(list, CONF_LIST), .max = 100, .def = "#" },
+	{ ROW(total, CONF_INT), .def = "1", .base_only = true },
 };
 
 #define SECTION                                                                                    \
 	.help = "Help.", .size = sizeof(struct values), .rows = rows, .n_rows = ARRAY_SIZE(rows)
 static const struct conf_section plain = { .name = "plain", SECTION };
-static const struct conf_section optional = { .name = "optional", SECTION, .optional = true };
+static const struct conf_section optional = {
+	.name = "optional", SECTION, .optional = true, .named = "Help."
+};
 static const struct conf_section *const sections[] = { &plain, &optional, NULL };
 
 static void differs(const char *section, const struct conf_row *row, void *arg)
