@@ -26,8 +26,8 @@
 #include <unistd.h>
 
 /* TERM: as long as this for answers that are still due, then the end comes whatever is open. */
-#define DRAIN_MS       3000
-#define JOURNAL_END_MS 1500
+#define DRAIN_MS       2500
+#define JOURNAL_END_MS 1000
 
 static const struct adapter *const adapters[] = { &adapter_mqttsn, &adapter_coap, &adapter_mqtt };
 #define N_ADAPTERS ARRAY_SIZE(adapters)
@@ -186,7 +186,7 @@ static void begin_stop(struct gateway *g, const char *why)
 static void on_drain_limit(struct timer *t)
 {
 	struct gateway *g = container_of(t, struct gateway, drain_limit);
-	log_warn("gateway: not everything could be answered in %d s", DRAIN_MS / 1000);
+	log_warn("gateway: not everything could be answered in %d ms", DRAIN_MS);
 	g->stopped = true;
 }
 
