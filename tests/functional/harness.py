@@ -3,6 +3,7 @@
 A test file holds functions and ends with `harness.run(function, ...)`. Each function gets a Site: a scratch
 directory in which gateways and brokers are started; all of them are stopped, by their PID, when it returns."""
 
+import concurrent.futures
 import os
 import re
 import shutil
@@ -336,6 +337,60 @@ class Site:
                 if "AddressSanitizer" in line or "runtime error:" in line or "ThreadSanitizer" in line:
                     raise AssertionError("sanitizer finding in %s: %s" % (process.name, line))
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def each(*values):
+    """A case of run_cases() that is run once for every value, its second argument. A value is a
+    tuple whose first element names it, or its own name."""
+    def mark(function):
+        function.each = values
+        return function
+    return mark
+
+
+def _expand(functions):
+    for function in functions:
+        for value in getattr(function, "each", [None]):
+            if value is None:
+                yield function.__name__, function, ()
+            else:
+                name = value[0] if isinstance(value, tuple) else value
+                yield "%s[%s]" % (function.__name__, name), function, (value,)
+
+
+def run_cases(prepare, functions, at_once=1):
+    """For files of many small cases: all share one Site and what prepare(site) makes of it, and get
+    a part of it for themselves: prepare(site).case(). Cases that spend their time waiting can be run
+    several at once. Arguments of the program select cases by the beginning of their names."""
+    wanted = sys.argv[1:]
+    cases = [c for c in _expand(functions) if not wanted or any(c[0].startswith(w) for w in wanted)]
+    site = Site()
+    shared = prepare(site)
+    results = []
+
+    def run_one(name, function, arguments):
+        began = time.monotonic()
+        good = True
+        try:
+            with shared.case() as case:
+                function(case, *arguments)
+        except Exception:
+            good = False
+            traceback.print_exc()
+        print("%s %s (%.1f s)" % ("ok  " if good else "FAIL", name, time.monotonic() - began), flush=True)
+        results.append(good)
+
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        for c in cases:
+            pool.submit(run_one, *c)
+    try:
+        site.close(show=not all(results))
+    except Exception:
+        traceback.print_exc()
+        results.append(False)
+    failed = results.count(False)
+    print("%d passed, %d failed" % (len(results) - failed, failed))
+    sys.exit(1 if failed or not results else 0)
 
 
 def run(*functions):
