@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-_Static_assert(sizeof(struct delivery) <= 32, "one for each message of each session");
+_Static_assert(sizeof(struct delivery) <= 40, "one for each message of each session");
 
 struct outqueue *outqueue_new(struct session *s, const struct sessions_conf *conf)
 {
@@ -15,14 +15,7 @@ struct outqueue *outqueue_new(struct session *s, const struct sessions_conf *con
 	list_init(&q->queue);
 	list_init(&q->in_flight);
 	q->resume = &q->in_flight;
-	outqueue_set_window(q, 0);
 	return q;
-}
-
-void outqueue_set_window(struct outqueue *q, uint16_t window)
-{
-	uint16_t most = MAX(q->conf->window, 1);
-	q->window = window ? MIN(window, most) : most;
 }
 
 /* Sent on this link and not acknowledged. */
@@ -35,6 +28,7 @@ static struct delivery delivery_of(struct message *m, const struct offer *o)
 {
 	return (struct delivery){
 		.msg = m,
+		.queued_ms = clock_ms(),
 		.sub_id = o->sub_id,
 		.qos = o->qos,
 		.state = DELIVERY_QUEUED,
@@ -86,7 +80,7 @@ static void land(struct outqueue *q, struct delivery *d)
 /* Round robin through 1..65535, past those in use. The window leaves some free. */
 static uint16_t free_id(const struct outqueue *q)
 {
-	uint16_t id = q->last_id;
+	uint16_t id = q->session->last_id;
 	do {
 		id++;
 	} while (id == 0 || idmap_get(&q->by_id, id));
@@ -140,7 +134,7 @@ static void take_off(struct outqueue *q, struct delivery *d)
 		delivery_free(q, d);
 		return;
 	}
-	q->last_id = d->packet_id;
+	q->session->last_id = d->packet_id;
 	d->state = DELIVERY_SENT;
 	list_append(&q->in_flight, &d->node);
 	q->n_in_flight++;
@@ -154,17 +148,33 @@ static void drop_queued(struct outqueue *q, struct delivery *d, enum drop why)
 	session_drop(q->session, why);
 }
 
+static bool too_old(const struct outqueue *q, const struct delivery *d)
+{
+	const struct queue_policy *policy = q->session->queue_policy;
+	return policy && policy->age_ms && clock_ms() - d->queued_ms >= policy->age_ms;
+}
+
+/* The head may have become useless while it waited. */
+static bool drop_stale(struct outqueue *q, struct delivery *d)
+{
+	if (message_expired(d->msg))
+		drop_queued(q, d, DROP_EXPIRED);
+	else if (too_old(q, d))
+		drop_queued(q, d, DROP_TOO_OLD);
+	else
+		return false;
+	return true;
+}
+
 /* True when the head has gone, one way or another. */
 static bool pump_head(struct outqueue *q)
 {
 	if (list_empty(&q->queue))
 		return false;
 	struct delivery *d = list_first(&q->queue, struct delivery, node);
-	if (message_expired(d->msg)) {
-		drop_queued(q, d, DROP_EXPIRED);
+	if (drop_stale(q, d))
 		return true;
-	}
-	if (d->qos && outstanding(q) >= q->window)
+	if (d->qos && outstanding(q) >= q->session->window)
 		return false;
 	int err = send_queued(q, d);
 	if (err == -EAGAIN)
@@ -179,7 +189,7 @@ static bool pump_head(struct outqueue *q)
 /* Sends one entry in flight again. False: not now. */
 static bool send_again(struct outqueue *q, struct delivery *d)
 {
-	if (outstanding(q) >= q->window)
+	if (outstanding(q) >= q->session->window)
 		return false;
 	int err = hand_over(q, d);
 	if (err == -EAGAIN)
@@ -250,36 +260,101 @@ void outqueue_attached(struct outqueue *q)
 	q->resume = q->in_flight.next;
 }
 
-static bool fits(const struct outqueue *q, size_t size, unsigned share)
+static int64_t lower(int64_t all, int64_t own)
 {
-	const struct sessions_conf *c = q->conf;
-	if (c->queue_messages && outqueue_length(q) >= MAX(c->queue_messages / share, 1))
+	return own && (!all || own < all) ? own : all;
+}
+
+static int64_t max_messages(const struct outqueue *q)
+{
+	const struct queue_policy *own = q->session->queue_policy;
+	return lower(q->conf->queue_messages, own ? own->messages : 0);
+}
+
+static int64_t max_bytes(const struct outqueue *q)
+{
+	const struct queue_policy *own = q->session->queue_policy;
+	return lower(q->conf->queue_bytes, own ? own->bytes : 0);
+}
+
+/* Whether so much leaves the queue within `max` (0: no limit). */
+static bool within(size_t much, int64_t max)
+{
+	return !max || much <= (size_t)max;
+}
+
+static bool fits(const struct outqueue *q, size_t size)
+{
+	if (!within(outqueue_length(q) + 1, max_messages(q)))
 		return false;
 	/* A single message is always taken, whatever its size. */
-	return !c->queue_bytes || !q->bytes || q->bytes + size <= (size_t)c->queue_bytes / share;
+	return !q->bytes || within(q->bytes + size, max_bytes(q));
 }
 
 bool outqueue_room(const struct outqueue *q)
 {
-	return q->session->link && fits(q, 0, 2);
+	return q->session->link && within(outqueue_length(q) * 2 + 1, max_messages(q)) &&
+	       within(q->bytes * 2, max_bytes(q));
 }
 
 static void drop_stale_head(struct outqueue *q)
 {
-	while (!list_empty(&q->queue)) {
-		struct delivery *d = list_first(&q->queue, struct delivery, node);
-		if (!message_expired(d->msg))
+	while (!list_empty(&q->queue) &&
+		drop_stale(q, list_first(&q->queue, struct delivery, node)))
+		;
+}
+
+static bool give_way(struct outqueue *q, const struct message *incoming)
+{
+	bool outdated;
+	struct delivery *d =
+		queue_policy_victim(q->session->queue_policy, &q->queue, incoming, &outdated);
+	if (d)
+		drop_queued(q, d, outdated ? DROP_OUTDATED : DROP_QUEUE_FULL);
+	return d != NULL;
+}
+
+/* Whether the message would fit if all that can be dropped were; if not, nothing need be. */
+static bool could_fit(const struct outqueue *q, size_t size)
+{
+	size_t kept = 0;
+	const struct list *pos;
+	list_for_each(pos, &q->in_flight)
+		kept += message_size(list_entry((struct list *)pos, struct delivery, node)->msg);
+	return within(q->n_in_flight + 1u, max_messages(q)) && within(kept + size, max_bytes(q));
+}
+
+/* What is stale goes first, then what the policy gives up. */
+static bool make_room(struct outqueue *q, const struct message *m)
+{
+	const struct queue_policy *policy = q->session->queue_policy;
+	size_t size = message_size(m);
+	if (q->pumping) /* the link holds the head */
+		return fits(q, size);
+	drop_stale_head(q);
+	if (fits(q, size))
+		return true;
+	if (!policy || policy->full == QUEUE_NEWEST || !could_fit(q, size))
+		return false;
+	while (!fits(q, size))
+		give_way(q, m);
+	return true;
+}
+
+void outqueue_trim(struct outqueue *q)
+{
+	if (!q->session->queue_policy || q->pumping)
+		return;
+	drop_stale_head(q);
+	while (!within(outqueue_length(q), max_messages(q)) || !within(q->bytes, max_bytes(q))) {
+		if (outqueue_length(q) == 1 || !give_way(q, NULL))
 			return;
-		drop_queued(q, d, DROP_EXPIRED);
 	}
 }
 
 static enum reason enqueue(struct outqueue *q, struct message *m, const struct offer *o)
 {
-	size_t size = message_size(m);
-	if (!fits(q, size, 1) && !q->pumping)
-		drop_stale_head(q);
-	if (!fits(q, size, 1)) {
+	if (!make_room(q, m)) {
 		session_drop(q->session, DROP_QUEUE_FULL);
 		return R_QUOTA;
 	}
@@ -291,7 +366,7 @@ static enum reason enqueue(struct outqueue *q, struct message *m, const struct o
 	*d = delivery_of(message_ref(m), o);
 	list_append(&q->queue, &d->node);
 	q->n_queued++;
-	q->bytes += size;
+	q->bytes += message_size(m);
 	return R_SUCCESS;
 }
 

@@ -17,7 +17,7 @@
  * out (again) on the present link are `due` and precede the queue. What was sent on this link and
  * is not acknowledged never exceeds the window, also after the window shrank (MQTT 5.0, 4.9). */
 struct outqueue {
-	struct session *session;          /* borrowed */
+	struct session *session;          /* borrowed; has the window, the policy and the last id */
 	const struct sessions_conf *conf; /* borrowed; the limits, read anew each time */
 	struct list queue;                /* of delivery.node */
 	struct list in_flight;            /* of delivery.node, in the order of first sending */
@@ -25,8 +25,6 @@ struct outqueue {
 	struct idmap by_id;               /* all in flight */
 	size_t bytes;                     /* message_size() of all held */
 	uint32_t n_queued, n_in_flight, n_due;
-	uint16_t window;
-	uint16_t last_id;
 	bool pumping; /* inside a call of the link */
 };
 
@@ -36,8 +34,8 @@ struct outqueue *outqueue_new(struct session *s, const struct sessions_conf *con
 void outqueue_end(struct outqueue *q);
 void outqueue_free(struct outqueue *q); /* NULL is fine */
 
-/* 0: the configured default, which is also the upper limit. */
-void outqueue_set_window(struct outqueue *q, uint16_t window);
+/* There is another policy: what it does not leave room for is dropped and counted. */
+void outqueue_trim(struct outqueue *q);
 
 /* For subscriber_ops.offer: keeps or sends the message. R_SUCCESS, or why not, counted: R_QUOTA
  * (full, no memory), R_TOO_LARGE or R_NOT_AUTHORIZED (the link cannot or may not have it),

@@ -14,7 +14,9 @@
 
 static struct count drops[DROP_REASONS] = {
 	[DROP_QUEUE_FULL] = COUNT("drop.queue_full"),
+	[DROP_OUTDATED] = COUNT("drop.outdated"),
 	[DROP_EXPIRED] = COUNT("drop.expired"),
+	[DROP_TOO_OLD] = COUNT("drop.too_old"),
 	[DROP_TOO_LARGE] = COUNT("drop.too_large"),
 	[DROP_OFFLINE] = COUNT("drop.offline"),
 	[DROP_REFUSED] = COUNT("drop.refused"),
@@ -34,7 +36,10 @@ uint64_t drops_total(enum drop d)
 
 void session_drop(struct session *s, enum drop why)
 {
-	s->dropped[why]++;
+	if (!s->dropped)
+		s->dropped = calloc(DROP_REASONS, sizeof(*s->dropped));
+	if (s->dropped)
+		s->dropped[why]++;
 	count_one(&drops[why]);
 	if (why != DROP_QUEUE_FULL && why != DROP_NO_MEMORY)
 		return;
@@ -44,19 +49,39 @@ void session_drop(struct session *s, enum drop why)
 		why == DROP_QUEUE_FULL ? "queue full" : "no memory");
 }
 
+uint64_t session_dropped(const struct session *s, enum drop why)
+{
+	return s->dropped ? s->dropped[why] : 0;
+}
+
 static enum reason on_offer(
 	struct subscriber *sub, struct message *m, struct offer *o, struct receipt *receipt)
 {
 	(void)receipt; /* queues live in memory: nothing to wait for */
-	return outqueue_offer(container_of(sub, struct session, sub)->out, m, o);
+	struct session *s = container_of(sub, struct session, sub);
+	if (!s->out && !(s->out = outqueue_new(s, sessions_conf(s->all)))) {
+		session_drop(s, DROP_NO_MEMORY);
+		return R_QUOTA;
+	}
+	return outqueue_offer(s->out, m, o);
 }
 
 static bool on_room(struct subscriber *sub)
 {
-	return outqueue_room(container_of(sub, struct session, sub)->out);
+	const struct session *s = container_of(sub, struct session, sub);
+	return s->out ? outqueue_room(s->out) : s->link != NULL;
 }
 
 static const struct subscriber_ops subscriber_ops = { .offer = on_offer, .room = on_room };
+
+/* A client that sleeps or is away costs as little as can be. */
+static void free_idle_queue(struct session *s)
+{
+	if (!s->out || outqueue_length(s->out) || s->out->pumping)
+		return;
+	outqueue_free(s->out);
+	s->out = NULL;
+}
 
 /* The link lets go of the session and the other way round; nobody is told. */
 static struct link *unlink_link(struct session *s, struct sessions *all)
@@ -66,7 +91,8 @@ static struct link *unlink_link(struct session *s, struct sessions *all)
 		return NULL;
 	link->session = NULL;
 	s->link = NULL;
-	timer_disarm(&s->keepalive);
+	timer_disarm(&s->timer);
+	s->queue_policy = NULL;
 	sessions_attached(all, -1);
 	return link;
 }
@@ -76,13 +102,15 @@ static void arm_expiry(struct session *s)
 	uint32_t most = sessions_conf(s->all)->max_expiry_s;
 	uint32_t expiry_s = most ? MIN(s->expiry_s, most) : s->expiry_s;
 	if (expiry_s != UINT32_MAX)
-		timer_arm(&s->expiry, (int64_t)expiry_s * 1000);
+		timer_arm(&s->timer, (int64_t)expiry_s * 1000);
 }
 
 static void detach(struct session *s, enum detach how)
 {
 	unlink_link(s, s->all);
-	outqueue_detached(s->out);
+	if (s->out)
+		outqueue_detached(s->out);
+	free_idle_queue(s);
 	if (how == DETACH_LOST)
 		will_lost(s, sessions_router(s->all));
 	if (s->expiry_s)
@@ -98,12 +126,11 @@ void session_detach(struct link *l, enum detach how)
 }
 
 /* Lazy: packets only note when they came, and the timer looks when it fires. */
-static void on_keepalive(struct timer *t)
+static void on_keepalive(struct session *s)
 {
-	struct session *s = container_of(t, struct session, keepalive);
 	int64_t silence_ms = clock_ms() - s->heard_ms;
 	if (silence_ms < s->keepalive_ms) {
-		timer_arm(t, s->keepalive_ms - silence_ms);
+		timer_arm(&s->timer, s->keepalive_ms - silence_ms);
 		return;
 	}
 	struct link *link = s->link;
@@ -111,17 +138,22 @@ static void on_keepalive(struct timer *t)
 	link->ops->closed(link, R_KEEP_ALIVE);
 }
 
-static void on_expiry(struct timer *t)
+static void on_timer(struct timer *t)
 {
-	session_end(container_of(t, struct session, expiry), R_SUCCESS, false);
+	struct session *s = container_of(t, struct session, timer);
+	if (s->link)
+		on_keepalive(s);
+	else
+		session_end(s, R_SUCCESS, false);
 }
 
 static void session_free(struct session *s)
 {
 	outqueue_free(s->out);
 	inbound_free(s->in);
-	message_unref(s->will);
+	will_free(s);
 	session_set_extra(s, NULL);
+	free(s->dropped);
 	free((char *)s->who.username);
 	free((char *)s->who.client_id);
 	free(s);
@@ -141,11 +173,13 @@ void session_end(struct session *s, enum reason reason, bool publish_will)
 	struct link *link = unlink_link(s, all);
 	s->all = NULL;
 	sessions_remove(all, s);
-	timer_disarm(&s->expiry);
+	timer_disarm(&s->timer);
 	will_cancel(s);
 	router_leave(sessions_router(all), &s->sub);
 	inbound_end(s->in);
-	outqueue_end(s->out);
+	if (s->out)
+		outqueue_end(s->out);
+	s->reap = (struct reap){ .free = NULL }; /* in the place of the table's entry */
 	reap_later(&s->reap, on_reap);
 	if (will_due)
 		will_publish(s, sessions_router(all));
@@ -170,8 +204,7 @@ static struct session *session_new(struct sessions *all, const struct session_co
 		return NULL;
 	s->who.protocol = c->protocol;
 	s->who.client_id = strdup(c->client_id);
-	s->out = outqueue_new(s, sessions_conf(all));
-	if (!s->who.client_id || !s->out) {
+	if (!s->who.client_id) {
 		session_free(s);
 		return NULL;
 	}
@@ -179,9 +212,7 @@ static struct session *session_new(struct sessions *all, const struct session_co
 	s->who.origin = identity_new_origin();
 	subscriber_init(&s->sub, &subscriber_ops, &s->who);
 	s->sub.max_subscriptions = sessions_conf(all)->max_subscriptions;
-	timer_init(&s->expiry, on_expiry);
-	timer_init(&s->keepalive, on_keepalive);
-	will_init(s);
+	timer_init(&s->timer, on_timer);
 	sessions_add(all, s);
 	return s;
 }
@@ -204,9 +235,8 @@ static enum reason ask_policy(
  * the delay is over (MQTT 5.0, 3.1.3.2.2); one without is not: its client is back already. */
 static void end_present(struct session *s, const struct link *by)
 {
-	bool delayed = s->will && s->will_delay_s;
 	if (s->link != by) {
-		session_end(s, R_TAKEN_OVER, delayed);
+		session_end(s, R_TAKEN_OVER, will_has_delay(s));
 		return;
 	}
 	unlink_link(s, s->all); /* the link that asks is not told that it lost the session */
@@ -229,10 +259,11 @@ static void attach(struct session *s, const struct session_connect *c)
 	s->link = c->link;
 	c->link->session = s;
 	sessions_attached(s->all, 1);
-	timer_disarm(&s->expiry);
+	timer_disarm(&s->timer);
 	will_cancel(s);
-	outqueue_set_window(s->out, c->window);
-	outqueue_attached(s->out);
+	session_set_window(s, c->window);
+	if (s->out)
+		outqueue_attached(s->out);
 	inbound_attached(s->in);
 	session_set_keepalive(s, c->keepalive_ms);
 }
@@ -277,9 +308,9 @@ void session_set_keepalive(struct session *s, int64_t keepalive_ms)
 	s->keepalive_ms = keepalive_ms;
 	s->heard_ms = clock_ms();
 	if (s->link && keepalive_ms > 0)
-		timer_arm(&s->keepalive, keepalive_ms);
-	else
-		timer_disarm(&s->keepalive);
+		timer_arm(&s->timer, keepalive_ms);
+	else if (s->link)
+		timer_disarm(&s->timer);
 }
 
 void session_set_will(struct session *s, struct message *will, uint32_t delay_s)
@@ -296,7 +327,16 @@ void session_set_extra(struct session *s, struct session_extra *extra)
 
 void session_set_window(struct session *s, uint16_t window)
 {
-	outqueue_set_window(s->out, window);
+	uint16_t most = MAX(sessions_conf(s->all)->window, 1);
+	s->window = window ? MIN(window, most) : most;
+}
+
+void session_set_queue_policy(struct session *s, const struct queue_policy *policy)
+{
+	s->queue_policy = policy;
+	if (s->out)
+		outqueue_trim(s->out);
+	free_idle_queue(s);
 }
 
 enum reason session_subscribe(struct session *s, struct span filter, const struct sub_opts *opts)
@@ -339,45 +379,51 @@ bool session_released(struct session *s, uint16_t packet_id)
 
 bool session_acked(struct session *s, uint16_t packet_id)
 {
-	return outqueue_acked(s->out, packet_id);
+	return s->out && outqueue_acked(s->out, packet_id);
 }
 
 bool session_received(struct session *s, uint16_t packet_id)
 {
-	return outqueue_received(s->out, packet_id);
+	return s->out && outqueue_received(s->out, packet_id);
 }
 
 bool session_completed(struct session *s, uint16_t packet_id)
 {
-	return outqueue_completed(s->out, packet_id);
+	return s->out && outqueue_completed(s->out, packet_id);
 }
 
 bool session_refused(struct session *s, uint16_t packet_id)
 {
-	return outqueue_refused(s->out, packet_id);
+	return s->out && outqueue_refused(s->out, packet_id);
 }
 
 bool session_requeue(struct session *s, uint16_t packet_id)
 {
-	return outqueue_requeue(s->out, packet_id);
+	return s->out && outqueue_requeue(s->out, packet_id);
 }
 
 void session_pump(struct session *s)
 {
-	outqueue_pump(s->out);
+	if (s->out)
+		outqueue_pump(s->out);
 }
 
 bool session_idle(const struct session *s)
 {
-	return outqueue_length(s->out) == 0;
+	return session_queued(s) == 0;
 }
 
 struct delivery *session_in_flight(struct session *s, uint16_t packet_id)
 {
-	return outqueue_in_flight(s->out, packet_id);
+	return s->out ? outqueue_in_flight(s->out, packet_id) : NULL;
 }
 
 size_t session_queued(const struct session *s)
 {
-	return outqueue_length(s->out);
+	return s->out ? outqueue_length(s->out) : 0;
+}
+
+size_t session_queued_bytes(const struct session *s)
+{
+	return s->out ? s->out->bytes : 0;
 }

@@ -6,6 +6,7 @@
 #include "gateway/base/timer.h"
 #include "gateway/core/identity.h"
 #include "gateway/core/message.h"
+#include "gateway/core/queue_policy.h"
 #include "gateway/core/router.h"
 
 #include <stdbool.h>
@@ -18,8 +19,10 @@ struct inbound;
 
 /* Why something was dropped by policy; counted by session and in all. */
 enum drop {
-	DROP_QUEUE_FULL,
+	DROP_QUEUE_FULL, /* the message that came, or the one that gave way to it */
+	DROP_OUTDATED,   /* gave way to a newer one of its topic */
 	DROP_EXPIRED,
+	DROP_TOO_OLD,   /* waited longer than its queue's policy allows */
 	DROP_TOO_LARGE, /* can never be sent to this peer */
 	DROP_OFFLINE,   /* QoS 0 for a client that is away */
 	DROP_REFUSED,   /* the peer refused it */
@@ -39,6 +42,7 @@ enum delivery_state {
 struct delivery {
 	struct list node;    /* the session's */
 	struct message *msg; /* counted */
+	int64_t queued_ms;   /* clock_ms() at which it was taken */
 	uint32_t sub_id;
 	uint16_t packet_id; /* 0 at QoS 0 */
 	uint8_t qos;
@@ -80,30 +84,33 @@ struct session_extra {
 	void (*free)(struct session_extra *);
 };
 
+/* 10 000 of them sleep most of the time: what only some sessions need is made when it is needed. */
 struct session {
 	struct identity who;  /* client_id and username are owned */
-	struct sessions *all; /* borrowed */
+	struct sessions *all; /* borrowed; NULL: over */
 	struct subscriber sub;
 	struct link *link;           /* borrowed; NULL while detached */
 	struct session_extra *extra; /* owned; NULL */
-	struct outqueue *out;        /* owned: queue and in-flight window */
+	struct outqueue *out;        /* owned: queue and in-flight window; NULL: both are empty */
 	struct inbound *in;   /* owned: open QoS 1/2 exchanges of the client's own publishes */
 	struct message *will; /* counted; NULL: none. Kept after it was published or the client
 				 left: MQTT-SN 1.2, 6.3 lets a resumed session go on with it */
-	uint32_t will_delay_s;
-	int64_t will_life_ms;    /* its message expiry, counted from publication; 0: none */
-	struct timer will_timer; /* armed while the will of a lost client waits for its delay */
-	uint32_t expiry_s;       /* after a detach; 0: ends with the link; UINT32_MAX: never */
-	int64_t keepalive_ms;    /* silence after which the client is lost; 0: never */
+	struct will_terms *will_terms;           /* owned; NULL: neither delay nor expiry */
+	const struct queue_policy *queue_policy; /* borrowed; NULL: the limits of all */
+	uint64_t *dropped;                       /* owned; by reason; NULL: nothing */
+	int64_t keepalive_ms; /* silence after which the client is lost; 0: never */
 	int64_t heard_ms;
-	struct timer expiry;    /* armed while detached */
-	struct timer keepalive; /* armed while attached; lazy */
-	bool datagram; /* late copies are possible: remember finished QoS 2 ids for a while */
+	struct timer timer;      /* keep alive while attached (lazy), expiry while detached */
 	uint64_t received, sent; /* messages */
-	uint64_t dropped[DROP_REASONS];
-	struct list node;  /* in sessions: the table's order, for dumps */
+	uint32_t expiry_s;       /* after a detach; 0: ends with the link; UINT32_MAX: never */
+	uint16_t window;         /* QoS 1/2 messages in flight to the client */
+	uint16_t last_id;        /* packet id given last */
+	bool datagram;     /* late copies are possible: remember finished QoS 2 ids for a while */
 	struct list chain; /* in sessions: hash chain */
-	struct reap reap;
+	union {
+		struct list node; /* in sessions: the table's order, for dumps */
+		struct reap reap; /* when it is over */
+	};
 };
 
 struct session_connect {
@@ -148,6 +155,10 @@ void session_set_will(struct session *s, struct message *will,
 	uint32_t delay_s); /* takes a reference; NULL: none */
 void session_set_extra(struct session *s, struct session_extra *extra);
 void session_set_window(struct session *s, uint16_t window);
+/* Other limits for the queue, at once and until the link changes: a device falls asleep. `policy`
+ * is borrowed; NULL: the limits of all sessions again. Also gives back what an empty queue holds.
+ */
+void session_set_queue_policy(struct session *s, const struct queue_policy *policy);
 
 enum reason session_subscribe(struct session *s, struct span filter, const struct sub_opts *opts);
 enum reason session_unsubscribe(struct session *s, struct span filter);
@@ -179,8 +190,10 @@ void session_pump(struct session *s);
 bool session_idle(const struct session *s);
 /* Has a packet id and is not acknowledged (requeued ones too); NULL: none. */
 struct delivery *session_in_flight(struct session *s, uint16_t packet_id);
-size_t session_queued(const struct session *s);      /* messages, in flight included */
+size_t session_queued(const struct session *s); /* messages, in flight included */
+size_t session_queued_bytes(const struct session *s);
 void session_drop(struct session *s, enum drop why); /* counts one */
+uint64_t session_dropped(const struct session *s, enum drop why);
 
 /* sessions.c: the registry. */
 struct sessions_conf {

@@ -3,18 +3,37 @@
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
 
+#include <stdlib.h>
+
 static struct count published = COUNT("will.published");
 static struct count refused = COUNT("will.refused");
 
 static void on_delay_over(struct timer *t)
 {
-	struct session *s = container_of(t, struct session, will_timer);
+	struct session *s = container_of(t, struct will_terms, timer)->session;
 	will_publish(s, sessions_router(s->all));
 }
 
-void will_init(struct session *s)
+static struct will_terms *terms_of(struct session *s)
 {
-	timer_init(&s->will_timer, on_delay_over);
+	struct will_terms *t = s->will_terms;
+	if (t || !(t = calloc(1, sizeof(*t))))
+		return t;
+	t->session = s;
+	timer_init(&t->timer, on_delay_over);
+	s->will_terms = t;
+	return t;
+}
+
+static void set_terms(struct session *s, uint32_t delay_s, int64_t life_ms)
+{
+	if (!s->will_terms && !delay_s && !life_ms)
+		return;
+	struct will_terms *t = terms_of(s);
+	if (!t)
+		return;
+	t->delay_s = delay_s;
+	t->life_ms = life_ms;
 }
 
 void will_set(struct session *s, struct message *m, uint32_t delay_s)
@@ -23,23 +42,33 @@ void will_set(struct session *s, struct message *m, uint32_t delay_s)
 		message_ref(m);
 	message_unref(s->will);
 	s->will = m;
-	s->will_delay_s = m ? delay_s : 0;
-	s->will_life_ms = m && m->expires_ms ? MAX(m->expires_ms - clock_ms(), 1) : 0;
+	set_terms(s, m ? delay_s : 0, m && m->expires_ms ? MAX(m->expires_ms - clock_ms(), 1) : 0);
+}
+
+void will_free(struct session *s)
+{
+	message_unref(s->will);
+	free(s->will_terms);
 }
 
 void will_lost(struct session *s, struct router *r)
 {
-	if (!s->will)
-		return;
-	if (s->will_delay_s)
-		timer_arm(&s->will_timer, (int64_t)s->will_delay_s * 1000);
+	if (will_has_delay(s))
+		timer_arm(&s->will_terms->timer, (int64_t)s->will_terms->delay_s * 1000);
 	else
 		will_publish(s, r);
 }
 
 void will_cancel(struct session *s)
 {
-	timer_disarm(&s->will_timer);
+	if (s->will_terms)
+		timer_disarm(&s->will_terms->timer);
+}
+
+static int64_t expiry_from_now(const struct session *s)
+{
+	int64_t life_ms = s->will_terms ? s->will_terms->life_ms : 0;
+	return life_ms ? clock_ms() + life_ms : 0;
 }
 
 /* A copy that arrives now: its place in the order, its time and its expiry are those of the
@@ -54,7 +83,7 @@ static struct message *arriving(const struct session *s)
 		.qos = will->qos,
 		.retain = will->retain,
 		.origin = s->who.origin,
-		.expires_ms = s->will_life_ms ? clock_ms() + s->will_life_ms : 0,
+		.expires_ms = expiry_from_now(s),
 	});
 }
 

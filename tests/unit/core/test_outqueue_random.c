@@ -166,10 +166,10 @@ static void reconnect(void)
 		offer_next();
 	client.window = 1 + (unsigned)rand() % 16;
 	if (client.n_ids) /* as after a whole round: the next id is in use */
-		session.out->last_id = (uint16_t)(client.ids[0] - 1);
+		session.last_id = (uint16_t)(client.ids[0] - 1);
 	client.last_resumed = 0;
 	session.link = &client.link;
-	outqueue_set_window(session.out, (uint16_t)client.window);
+	session.window = (uint16_t)client.window;
 	outqueue_attached(session.out);
 	outqueue_pump(session.out);
 }
@@ -197,7 +197,7 @@ static uint64_t n_dropped(void)
 {
 	uint64_t n = 0;
 	for (unsigned d = 0; d < DROP_REASONS; d++)
-		n += session.dropped[d];
+		n += session_dropped(&session, d);
 	return n;
 }
 
@@ -232,6 +232,7 @@ static void order_and_window_hold_whatever_happens(void **state)
 	assert_int_equal(client.last_new, offered + 1);
 	drain();
 	outqueue_free(session.out);
+	free(session.dropped);
 	assert_int_equal(messages_bytes(), 0);
 }
 

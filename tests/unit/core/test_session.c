@@ -67,7 +67,7 @@ static void mail_waits_for_an_absent_client(void **state)
 	assert_true(session_acked(s, dev.sent[0].id));
 	assert_true(session_acked(s, dev.sent[1].id));
 	assert_true(session_idle(s));
-	assert_int_equal(s->dropped[DROP_OFFLINE], 1);
+	assert_int_equal(session_dropped(s, DROP_OFFLINE), 1);
 }
 
 static void connecting_sends_nothing_before_the_pump(void **state)
@@ -355,9 +355,58 @@ static void every_drop_has_a_name_and_a_total(void **state)
 		uint64_t before = drops_total(d);
 		session_drop(s, d);
 		assert_int_equal(drops_total(d), before + 1);
-		assert_int_equal(s->dropped[d], 1);
+		assert_int_equal(session_dropped(s, d), 1);
 	}
 	assert_string_equal(drop_name(DROP_QUEUE_FULL), "queue_full");
+}
+
+static void the_configured_window_is_the_upper_limit(void **state)
+{
+	(void)state;
+	struct session *s = connect_client("dev", &dev);
+	assert_int_equal(s->window, 20);
+	session_set_window(s, 65535);
+	assert_int_equal(s->window, 20);
+	subscribe(s, "#", 1);
+	session_set_window(s, 2);
+	for (uint16_t i = 1; i < 6; i++)
+		publish_text(s, "t", "x", 1, i, 0);
+	assert_int_equal(dev.n_sent, 2);
+}
+
+/* Mostly nothing is queued: then there is no queue either. */
+static void an_idle_client_has_no_queue(void **state)
+{
+	(void)state;
+	struct session *s = connect_client("dev", &dev);
+	assert_null(s->out);
+	assert_true(session_idle(s));
+	assert_false(session_acked(s, 1) || session_received(s, 1) || session_completed(s, 1));
+	assert_false(session_refused(s, 1) || session_requeue(s, 1));
+	assert_null(session_in_flight(s, 1));
+	subscribe(s, "#", 1);
+	publish_text(s, "t", "x", 1, 1, 0);
+	assert_non_null(s->out);
+	session_set_queue_policy(s, NULL);
+	assert_non_null(s->out);
+	assert_true(session_acked(s, 1));
+	session_set_queue_policy(s, NULL);
+	assert_null(s->out);
+	publish_text(s, "t", "y", 1, 2, 0);
+	assert_int_equal(dev.sent[1].id, 2); /* ids go on */
+	session_acked(s, 2);
+	session_detach(&dev.link, DETACH_CLEAN);
+	assert_null(s->out);
+}
+
+static void the_queue_policy_goes_with_the_link(void **state)
+{
+	(void)state;
+	static const struct queue_policy policy = { .messages = 1 };
+	struct session *s = connect_client("dev", &dev);
+	session_set_queue_policy(s, &policy);
+	session_detach(&dev.link, DETACH_CLEAN);
+	assert_null(s->queue_policy);
 }
 
 int main(void)
@@ -381,6 +430,9 @@ int main(void)
 		TEST(an_ended_session_takes_nothing_any_more),
 		TEST(a_session_may_end_inside_a_delivery),
 		TEST(qos0_is_answered_by_the_call),
+		TEST(the_configured_window_is_the_upper_limit),
+		TEST(an_idle_client_has_no_queue),
+		TEST(the_queue_policy_goes_with_the_link),
 		TEST(every_drop_has_a_name_and_a_total),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
