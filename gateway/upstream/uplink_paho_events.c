@@ -2,6 +2,7 @@
 
 #include "gateway/core/props.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,6 +87,10 @@ static void set_refused(void *context, int code, enum reason reason, const char 
 {
 	struct paho *p = enter(context);
 
+	/* We know that somebody answers on TCP. Of a certificate for another host OpenSSL doesn't
+	 * complain, it is Paho that hangs up. */
+	if (p && (p->active_kind & 1) && reason == R_UNSPECIFIED && code < 0)
+		text = "TLS failed; is the certificate for this host name?";
 	if (p && p->state == PAHO_CONNECTING && p->attempt == context_gen(context))
 		paho_set_down(p, reason, text ? text : MQTTAsync_strerror(code));
 	leave();
@@ -273,18 +278,30 @@ void paho_on_ungranted5(void *context, MQTTAsync_failureData5 *data)
 				       : UPLINK_UNANSWERED);
 }
 
+/* OpenSSL prints "thread:error:code:library:function:reason:file:line:data"; the reason is for
+ * people. */
+static struct span tls_reason(const char *text, size_t len)
+{
+	struct span s = span_of(text, len);
+
+	for (int field = 0; field < 5; field++) {
+		const uint8_t *colon = s.len ? memchr(s.p, ':', s.len) : NULL;
+		if (!colon)
+			return span_of(text, len);
+		s = span_of(colon + 1, s.len - (size_t)(colon + 1 - s.p));
+	}
+	const uint8_t *end = s.len ? memchr(s.p, ':', s.len) : NULL;
+	return end ? span_of(s.p, (size_t)(end - s.p)) : s;
+}
+
 int paho_on_tls_error(const char *text, size_t len, void *context)
 {
 	struct paho *p = enter(context);
+	struct span reason = tls_reason(text, len);
 
-	if (p && p->state == PAHO_CONNECTING && p->tls_text[0] == '\0') {
-		while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\0'))
-			len--;
-		if (len >= sizeof(p->tls_text))
-			len = sizeof(p->tls_text) - 1;
-		memcpy(p->tls_text, text, len);
-		p->tls_text[len] = '\0';
-	}
+	/* The first complaint is the cause. */
+	if (p && p->state == PAHO_CONNECTING && p->tls_text[0] == '\0')
+		snprintf(p->tls_text, sizeof(p->tls_text), "TLS: %.*s", SPAN_ARGS(reason));
 	leave();
 	return 1;
 }

@@ -427,7 +427,7 @@ static bool has_failed(struct hub *h)
 	struct upstream_status s;
 
 	upstream_status(h->up, &s);
-	return s.connects == 0 && s.last_error[0] && !strstr(s.last_error, "refused");
+	return s.connects == 0 && strstr(s.last_error, "TLS") != NULL;
 }
 
 /* A certificate for somebody else is not good enough, unless we are told so. */
