@@ -56,7 +56,7 @@ def test_sleep_cycles(site):
     gateway = site.gateway().start()
     local = site.mqtt(gateway, "local")
     sleeper = subscriber(site, "-p", gateway.sn_port, "-t", "z/#", "--sleep", 1, "-c", 3)
-    gateway.wait_log(r"sim mqttsn: asleep for 2 s")
+    sleeper.wait_line(r"^asleep clients=1 ")
     for n in range(3):
         local.publish("z/x", b"%d" % n)
     assert sleeper.wait_exit() == 0, sleeper.output()

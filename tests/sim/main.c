@@ -1,78 +1,99 @@
 #include "tests/sim/sim.h"
 
 #include <getopt.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define EX_USAGE_STATUS 64
 
+enum kind { FLAG, TEXT, NUMBER, INTEGER, PROTOCOL };
+
+/* One row per option: what the usage says, and where the value goes. */
+struct row {
+	char letter; /* 0: none */
+	const char *name, *value, *help;
+	enum kind kind;
+	size_t at; /* in struct sim_options */
+	long min, max;
+};
+
+#define AT(field)              offsetof(struct sim_options, field)
+#define ROW_TEXT(field)        TEXT, AT(field), 0, 0
+#define ROW_NUM(field, lo, hi) NUMBER, AT(field), lo, hi
+
+static const struct row rows[] = {
+	{ 'P', "protocol", "NAME", "mqttsn (default), coap or mqtt", PROTOCOL, AT(protocol), 0, 0 },
+	{ 'h', "host", "ADDRESS", "numeric address of the gateway (127.0.0.1)", ROW_TEXT(host) },
+	{ 'p', "port", "PORT", "1884, 5683 or 1883 by protocol", ROW_NUM(port, 1, 65535) },
+	{ 'i', "id", "ID", "client id, with -n its prefix (sim)", ROW_TEXT(id) },
+	{ 'n', "clients", "N", "simulated devices (1)", ROW_NUM(clients, 1, 100000) },
+	{ 't', "topic", "TOPIC", "topic or filter; %c is the client id, %n the device's number",
+		ROW_TEXT(topic) },
+	{ 0, "topic-id", "N", "predefined topic id in its place (MQTT-SN)",
+		ROW_NUM(topic_id, 1, 65534) },
+	{ 'm', "message", "TEXT", "payload; %n is its number, %c the client id (%n)",
+		ROW_TEXT(message) },
+	{ 's', "size", "OCTETS", "payload of that size that starts with its number",
+		ROW_NUM(size, 1, 60000) },
+	{ 'q', "qos", "QOS", "-1 (MQTT-SN), 0, 1 or 2 (1)", INTEGER, AT(qos), -1, 2 },
+	{ 'r', "retain", NULL, "ask for the message to be retained", FLAG, AT(retain), 0, 0 },
+	{ 'c', "count", "N", "messages per client, 0 without end (1; subscribe: 0)",
+		ROW_NUM(count, 0, 1000000000) },
+	{ 0, "rate", "N", "messages per second, all clients together (as fast as answers come)",
+		ROW_NUM(rate, 1, 10000000) },
+	{ 0, "window", "N", "unacknowledged messages (64), see tidegate-sim(1)",
+		ROW_NUM(window, 1, 65535) },
+	{ 0, "duration", "S", "end after so many seconds", ROW_NUM(duration_s, 1, 1000000) },
+	{ 0, "linger", "S", "end so long after the last message of --count (0)",
+		ROW_NUM(linger_s, 0, 1000000) },
+	{ 0, "keepalive", "S", "keep alive, with pings (60)", ROW_NUM(keepalive_s, 0, 65535) },
+	{ 0, "persistent", NULL, "clean session off", FLAG, AT(persistent), 0, 0 },
+	{ 0, "sleep", "S", "sleep, and collect every S seconds; USR1: now (MQTT-SN subscribe)",
+		ROW_NUM(sleep_s, 1, 30000) },
+	{ 0, "roam", "S", "go on from another port every S seconds (MQTT-SN)",
+		ROW_NUM(roam_s, 1, 30000) },
+	{ 0, "forwarder", NULL, "all devices behind a forwarder (MQTT-SN)", FLAG, AT(forwarder), 0,
+		0 },
+	{ 0, "will-topic", "TOPIC", "a will", ROW_TEXT(will_topic) },
+	{ 0, "will-message", "TEXT", "its message (empty)", ROW_TEXT(will_message) },
+	{ 0, "will-qos", "QOS", "0, 1 or 2 (1)", INTEGER, AT(will_qos), 0, 2 },
+	{ 0, "will-retain", NULL, "a retained will", FLAG, AT(will_retain), 0, 0 },
+	{ 0, "new-will-topic", "TOPIC", "once connected, update the will; empty deletes (MQTT-SN)",
+		ROW_TEXT(new_will_topic) },
+	{ 0, "new-will-message", "TEXT", "the same for its message (MQTT-SN)",
+		ROW_TEXT(new_will_message) },
+	{ 0, "vanish", NULL, "end without DISCONNECT", FLAG, AT(vanish), 0, 0 },
+	{ 0, "retry-ms", "MS", "T_retry of the devices (2000)", ROW_NUM(retry_ms, 10, 100000) },
+	{ 0, "retries", "N", "N_retry of the devices (8)", ROW_NUM(retries, 0, 1000) },
+	{ 0, "loss", "PERCENT", "datagrams lost, each way", ROW_NUM(loss, 0, 95) },
+	{ 0, "dup", "PERCENT", "datagrams that come twice, each way", ROW_NUM(dup, 0, 100) },
+	{ 0, "reorder", "PERCENT", "datagrams that come up to T_retry late, each way",
+		ROW_NUM(reorder, 0, 100) },
+	{ 0, "seed", "N", "of these dice (1)", ROW_NUM(seed, 0, 1000000000) },
+	{ 0, "check", NULL, "check the numbers that payloads start with, per topic (subscribe)",
+		FLAG, AT(check), 0, 0 },
+	{ 0, "quiet", NULL, "print no messages, only the summary", FLAG, AT(quiet), 0, 0 },
+};
+
+#define OPT_FIRST 256 /* getopt's value of rows[0] */
+#define OPT_HELP  (OPT_FIRST - 1)
+
 static void usage(FILE *out)
 {
-	fputs("usage: tidegate-sim [options] connect | publish | subscribe\n"
-	      "  -P, --protocol NAME   mqttsn (default), coap or mqtt\n"
-	      "  -h, --host ADDRESS    numeric address of the gateway (127.0.0.1)\n"
-	      "  -p, --port PORT       1884, 5683 or 1883 by protocol\n"
-	      "  -i, --id ID           client id, with -n its prefix (sim)\n"
-	      "  -n, --clients N       simulated devices (1)\n"
-	      "  -t, --topic TOPIC     topic or filter; %c is the client id\n"
-	      "      --topic-id N      predefined topic id in its place (MQTT-SN)\n"
-	      "  -m, --message TEXT    payload; %n is its number, %c the client id (%n)\n"
-	      "  -s, --size OCTETS     payload of that size that starts with its number\n"
-	      "  -q, --qos QOS         -1 (MQTT-SN), 0, 1 or 2 (1)\n"
-	      "  -r, --retain          ask for the message to be retained\n"
-	      "  -c, --count N         messages per client, 0 without end (1; subscribe: 0)\n"
-	      "      --rate N          messages per second, all clients together (as fast as "
-	      "answers come)\n"
-	      "      --window N        unacknowledged messages per client over MQTT (64)\n"
-	      "      --duration S      end after so many seconds\n"
-	      "      --keepalive S     keep alive, with pings (60)\n"
-	      "      --sleep S         sleep, and collect every S seconds (MQTT-SN subscribe)\n"
-	      "      --persistent      clean session off\n"
-	      "      --will-topic T, --will-message M\n"
-	      "      --quiet           print no messages, only the summary\n"
-	      "      --help            this text\n",
-		out);
+	fputs("usage: tidegate-sim [options] connect | publish | subscribe\n", out);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct row *r = &rows[i];
+		char name[40];
+		snprintf(name, sizeof(name), "--%s %s", r->name, r->value ? r->value : "");
+		if (r->letter)
+			fprintf(out, "  -%c, %-24s %s\n", r->letter, name, r->help);
+		else
+			fprintf(out, "      %-24s %s\n", name, r->help);
+	}
+	fputs("      --help                   this text\n", out);
 }
-
-enum {
-	OPT_TOPIC_ID = 256,
-	OPT_RATE,
-	OPT_WINDOW,
-	OPT_DURATION,
-	OPT_KEEPALIVE,
-	OPT_SLEEP,
-	OPT_PERSISTENT,
-	OPT_WILL_TOPIC,
-	OPT_WILL_MESSAGE,
-	OPT_QUIET,
-	OPT_HELP,
-};
-
-static const struct option long_options[] = {
-	{ "protocol", required_argument, NULL, 'P' },
-	{ "host", required_argument, NULL, 'h' },
-	{ "port", required_argument, NULL, 'p' },
-	{ "id", required_argument, NULL, 'i' },
-	{ "clients", required_argument, NULL, 'n' },
-	{ "topic", required_argument, NULL, 't' },
-	{ "topic-id", required_argument, NULL, OPT_TOPIC_ID },
-	{ "message", required_argument, NULL, 'm' },
-	{ "size", required_argument, NULL, 's' },
-	{ "qos", required_argument, NULL, 'q' },
-	{ "retain", no_argument, NULL, 'r' },
-	{ "count", required_argument, NULL, 'c' },
-	{ "rate", required_argument, NULL, OPT_RATE },
-	{ "window", required_argument, NULL, OPT_WINDOW },
-	{ "duration", required_argument, NULL, OPT_DURATION },
-	{ "keepalive", required_argument, NULL, OPT_KEEPALIVE },
-	{ "sleep", required_argument, NULL, OPT_SLEEP },
-	{ "persistent", no_argument, NULL, OPT_PERSISTENT },
-	{ "will-topic", required_argument, NULL, OPT_WILL_TOPIC },
-	{ "will-message", required_argument, NULL, OPT_WILL_MESSAGE },
-	{ "quiet", no_argument, NULL, OPT_QUIET },
-	{ "help", no_argument, NULL, OPT_HELP },
-	{ NULL, 0, NULL, 0 },
-};
 
 static void fail(const char *what, const char *value)
 {
@@ -80,11 +101,11 @@ static void fail(const char *what, const char *value)
 	exit(EX_USAGE_STATUS);
 }
 
-static long number(const char *text, long min, long max)
+static long number(const struct row *r, const char *text)
 {
 	char *end;
 	long v = strtol(text, &end, 10);
-	if (*text == '\0' || *end != '\0' || v < min || v > max)
+	if (*text == '\0' || *end != '\0' || v < r->min || v > r->max)
 		fail("not a number in range:", text);
 	return v;
 }
@@ -109,97 +130,80 @@ static enum sim_command command(const char *name)
 	return SIM_CONNECT;
 }
 
-static void set(struct sim_options *o, int c, const char *arg)
+static void set(struct sim_options *o, const struct row *r, const char *arg)
 {
-	switch (c) {
-	case 'P':
-		o->protocol = protocol(arg);
+	void *at = (char *)o + r->at;
+
+	switch (r->kind) {
+	case FLAG:
+		*(bool *)at = true;
 		break;
-	case 'h':
-		o->host = arg;
+	case TEXT:
+		*(const char **)at = arg;
 		break;
-	case 'p':
-		o->port = (uint16_t)number(arg, 1, 65535);
+	case NUMBER:
+		*(unsigned *)at = (unsigned)number(r, arg);
 		break;
-	case 'i':
-		o->id = arg;
+	case INTEGER:
+		*(int *)at = (int)number(r, arg);
 		break;
-	case 'n':
-		o->clients = (unsigned)number(arg, 1, 100000);
+	case PROTOCOL:
+		*(const struct device_ops **)at = protocol(arg);
 		break;
-	case 't':
-		o->topic = arg;
-		break;
-	case OPT_TOPIC_ID:
-		o->topic_id = (uint16_t)number(arg, 1, 65534);
-		break;
-	case 'm':
-		o->message = arg;
-		break;
-	case 's':
-		o->size = (size_t)number(arg, 1, 60000);
-		break;
-	case 'q':
-		o->qos = (int)number(arg, -1, 2);
-		break;
-	case 'r':
-		o->retain = true;
-		break;
-	case 'c':
-		o->count = (unsigned)number(arg, 0, 1000000000);
-		break;
-	case OPT_RATE:
-		o->rate = (double)number(arg, 1, 10000000);
-		break;
-	case OPT_WINDOW:
-		o->window = (unsigned)number(arg, 1, 65535);
-		break;
-	case OPT_DURATION:
-		o->duration_s = (unsigned)number(arg, 1, 1000000);
-		break;
-	case OPT_KEEPALIVE:
-		o->keepalive_s = (unsigned)number(arg, 0, 65535);
-		break;
-	case OPT_SLEEP:
-		o->sleep_s = (unsigned)number(arg, 1, 30000);
-		break;
-	case OPT_PERSISTENT:
-		o->clean = false;
-		break;
-	case OPT_WILL_TOPIC:
-		o->will_topic = arg;
-		break;
-	case OPT_WILL_MESSAGE:
-		o->will_message = arg;
-		break;
-	case OPT_QUIET:
-		o->quiet = true;
-		break;
-	case OPT_HELP:
-		usage(stdout);
-		exit(EXIT_SUCCESS);
-	default:
-		usage(stderr);
-		exit(EX_USAGE_STATUS);
 	}
 }
 
-static void check(struct sim_options *o)
+/* The row of an option, by what getopt_long() returned. */
+static const struct row *row_of(int c)
+{
+	if (c >= OPT_FIRST)
+		return &rows[c - OPT_FIRST];
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].letter && rows[i].letter == c)
+			return &rows[i];
+	usage(stderr);
+	exit(EX_USAGE_STATUS);
+}
+
+static void read_options(struct sim_options *o, int argc, char **argv)
+{
+	struct option table[ARRAY_SIZE(rows) + 2] = { 0 };
+	size_t n = ARRAY_SIZE(rows);
+	int c;
+
+	for (size_t i = 0; i < n; i++)
+		table[i] = (struct option){ rows[i].name,
+			rows[i].kind == FLAG ? no_argument : required_argument, NULL,
+			OPT_FIRST + (int)i };
+	table[n] = (struct option){ "help", no_argument, NULL, OPT_HELP };
+	while ((c = getopt_long(argc, argv, "P:h:p:i:n:t:m:s:q:rc:", table, NULL)) != -1) {
+		if (c == OPT_HELP) {
+			usage(stdout);
+			exit(EXIT_SUCCESS);
+		}
+		set(o, row_of(c), optarg);
+	}
+	if (optind != argc - 1) {
+		usage(stderr);
+		exit(EX_USAGE_STATUS);
+	}
+	o->command = command(argv[optind]);
+}
+
+static void check(const struct sim_options *o)
 {
 	bool sn = o->protocol == &sim_mqttsn;
 
 	if (o->command != SIM_CONNECT && !o->topic && !o->topic_id)
 		fail("missing", "--topic");
-	if (!sn && (o->topic_id || o->sleep_s || o->qos < 0))
-		fail("only for MQTT-SN:", "--topic-id, --sleep, --qos -1");
+	if (!sn && (o->topic_id || o->sleep_s || o->qos < 0 || o->roam_s || o->forwarder))
+		fail("only for MQTT-SN:", "--topic-id, --sleep, --qos -1, --roam, --forwarder");
+	if (o->protocol == &sim_mqtt && (o->loss || o->dup || o->reorder))
+		fail("not over TCP:", "--loss, --dup, --reorder");
 	if (o->qos < 0 && o->command != SIM_PUBLISH)
 		fail("only for publish:", "--qos -1");
-	if (o->sleep_s && o->command != SIM_SUBSCRIBE)
-		fail("only for subscribe:", "--sleep");
-	if (!o->message)
-		o->message = "%n";
-	if (!o->will_message)
-		o->will_message = "";
+	if ((o->sleep_s || o->check) && o->command != SIM_SUBSCRIBE)
+		fail("only for subscribe:", "--sleep, --check");
 }
 
 int main(int argc, char **argv)
@@ -208,24 +212,21 @@ int main(int argc, char **argv)
 		.protocol = &sim_mqttsn,
 		.host = "127.0.0.1",
 		.id = "sim",
+		.message = "%n",
+		.will_message = "",
+		.will_qos = 1,
 		.clients = 1,
+		.count = UINT32_MAX,
 		.window = 64,
 		.qos = 1,
 		.keepalive_s = 60,
-		.clean = true,
+		.retry_ms = 2000,
+		.retries = 8,
+		.seed = 1,
 	};
-	unsigned unset = UINT32_MAX;
-	int c;
 
-	o.count = unset;
-	while ((c = getopt_long(argc, argv, "P:h:p:i:n:t:m:s:q:rc:", long_options, NULL)) != -1)
-		set(&o, c, optarg);
-	if (optind != argc - 1) {
-		usage(stderr);
-		return EX_USAGE_STATUS;
-	}
-	o.command = command(argv[optind]);
-	if (o.count == unset)
+	read_options(&o, argc, argv);
+	if (o.count == UINT32_MAX)
 		o.count = o.command == SIM_PUBLISH ? 1 : 0;
 	check(&o);
 	return sim_run(&o);

@@ -1,121 +1,28 @@
 #include "tests/sim/sim.h"
 
 #include "gateway/base/clock.h"
+#include "tests/sim/sim_check.h"
+#include "tests/sim/sim_lossy.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <event2/event.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
-#define PACE_MS     5
-#define BURST       64
-#define CONNECTING  500 /* clients that are connecting at once */
-#define GOODBYE_MS  3000
-#define PAYLOAD_MAX 65000
+#define PACE_MS    1
+#define BURST      64
+#define CONNECTING 500 /* clients that are connecting, or awake by sim_wake_all(), at once */
+#define GOODBYE_MS 3000
 
-uint16_t device_next_id(struct device *d)
+void sim_say(const char *what, unsigned clients, int64_t since_ms)
 {
-	if (++d->msg_id == 0)
-		d->msg_id = 1;
-	return d->msg_id;
+	printf("%s clients=%u seconds=%.3f\n", what, clients,
+		(double)(clock_ms() - since_ms) / 1000.0);
+	fflush(stdout);
 }
 
-bool device_send(struct device *d, const void *bytes, size_t len)
-{
-	ssize_t n = send(d->fd, bytes, len, MSG_NOSIGNAL);
-	if (n == (ssize_t)len)
-		return true;
-	if (n == -1 && (errno == EAGAIN || errno == ENOBUFS || errno == ECONNREFUSED))
-		return false;
-	device_failed(d, n == -1 ? strerror(errno) : "short write");
-	return false;
-}
-
-/* "%c" becomes the client id, "%n" the message's number. */
-static size_t expand(char *out, size_t cap, const char *in, const char *id, unsigned n)
-{
-	size_t len = 0;
-
-	for (; *in && len + 1 < cap; in++) {
-		if (in[0] == '%' && (in[1] == 'c' || in[1] == 'n')) {
-			int k = in[1] == 'c' ? snprintf(out + len, cap - len, "%s", id)
-					     : snprintf(out + len, cap - len, "%u", n);
-			len = MIN(len + (size_t)k, cap - 1);
-			in++;
-		} else {
-			out[len++] = *in;
-		}
-	}
-	out[len] = '\0';
-	return len;
-}
-
-static struct span payload_of(const struct device *d)
-{
-	static char buf[PAYLOAD_MAX];
-	const struct sim_options *o = &d->sim->o;
-
-	if (!o->size)
-		return span_of(buf, expand(buf, sizeof(buf), o->message, d->id, d->sent));
-	/* Starts with the number, so that a receiver can tell order and loss. */
-	memset(buf, '.', o->size);
-	int k = snprintf(buf, sizeof(buf), "%u ", d->sent);
-	if ((size_t)k < o->size)
-		buf[k] = '.';
-	return span_of(buf, o->size);
-}
-
-static bool wants_more(const struct device *d)
-{
-	return d->state == DEVICE_READY && (d->sim->o.count == 0 || d->sent < d->sim->o.count);
-}
-
-static bool waits_for_acks(const struct device *d)
-{
-	return d->sim->o.qos > 0 || d->ops->acknowledges0;
-}
-
-static bool publish_one(struct device *d)
-{
-	if (!wants_more(d) || (waits_for_acks(d) && d->open >= d->ops->window(d)))
-		return false;
-	if (!d->ops->publish(d, payload_of(d)))
-		return false;
-	d->sent++;
-	d->sim->stats.sent++;
-	if (waits_for_acks(d))
-		d->open++;
-	return true;
-}
-
-static void say_goodbye(struct device *d)
-{
-	if (d->state == DEVICE_DONE)
-		return;
-	d->state = DEVICE_DONE;
-	timer_disarm(&d->retry);
-	d->ops->disconnect(d);
-}
-
-static void finish_if_done(struct device *d)
-{
-	const struct sim_options *o = &d->sim->o;
-
-	if (d->state != DEVICE_READY || o->command != SIM_PUBLISH || o->count == 0)
-		return;
-	if (d->sent == o->count && d->open == 0) {
-		d->sim->ended_ms = clock_ms();
-		say_goodbye(d);
-	}
-}
-
-static void stop(struct sim *s)
+void sim_stop(struct sim *s)
 {
 	if (s->stopping)
 		return;
@@ -123,141 +30,54 @@ static void stop(struct sim *s)
 	if (!s->ended_ms)
 		s->ended_ms = clock_ms();
 	for (unsigned i = 0; i < s->started; i++)
-		say_goodbye(s->devices[i]);
+		device_say_goodbye(s->devices[i]);
 	timer_arm(&s->limit, GOODBYE_MS);
 }
 
-void device_gone(struct device *d)
+void sim_start_more(struct sim *s)
 {
-	struct sim *s = d->sim;
-
-	event_del(d->readable);
-	if (++s->finished == s->o.clients)
-		event_base_loopbreak(s->base);
+	while (!s->stopping && s->started < s->o.clients && s->connecting < CONNECTING) {
+		struct device *d = device_new(s, s->started);
+		s->devices[s->started++] = d;
+		s->connecting++;
+		d->ops->connect(d);
+	}
 }
 
-void device_failed(struct device *d, const char *why)
+bool sim_all_settled(const struct sim *s)
 {
-	if (d->state == DEVICE_DONE)
+	return s->started == s->o.clients && s->connecting == 0;
+}
+
+static void wake_next(struct sim *s)
+{
+	struct device *d = list_first(&s->waking, struct device, eager);
+	list_remove(&d->eager);
+	d->ops->wake(d);
+}
+
+void sim_wake_all(struct sim *s)
+{
+	if (!s->o.protocol->wake || s->asleep < s->o.clients || s->woken_ms)
 		return;
-	fprintf(stderr, "tidegate-sim: %s: %s\n", d->id, why);
-	d->sim->stats.failed++;
-	d->state = DEVICE_DONE;
-	timer_disarm(&d->retry);
-	device_gone(d);
+	for (unsigned i = 0; i < s->started; i++)
+		if (s->devices[i]->state == DEVICE_ASLEEP)
+			list_append(&s->waking, &s->devices[i]->eager);
+	s->woken_ms = clock_ms();
+	s->woken = 0;
+	for (unsigned i = 0; i < CONNECTING && !list_empty(&s->waking); i++)
+		wake_next(s);
 }
 
-static void start_more(struct sim *s);
-
-void device_ready(struct device *d)
+void sim_collected(struct sim *s)
 {
-	struct sim *s = d->sim;
-
-	d->state = DEVICE_READY;
-	if (++s->ready == s->o.clients)
-		s->ready_ms = s->paced_ms = clock_ms();
-	start_more(s);
-	if (s->ready == s->o.clients && s->o.command == SIM_CONNECT && !s->o.duration_s)
-		stop(s);
-}
-
-void device_acked(struct device *d, bool accepted)
-{
-	if (d->open)
-		d->open--;
-	d->acked++;
-	if (accepted)
-		d->sim->stats.acked++;
-	else
-		d->sim->stats.refused++;
-	finish_if_done(d);
-}
-
-void device_message(struct device *d, struct span topic, struct span payload, int qos, bool retain)
-{
-	struct sim *s = d->sim;
-
-	s->stats.received++;
-	if (!s->o.quiet) {
-		printf("%-12s %s q%d%s  %.*s  %.*s\n", d->id, d->ops->name, qos,
-			retain ? " retained" : "", SPAN_ARGS(topic), (int)MIN(payload.len, 200),
-			(const char *)payload.p);
-		fflush(stdout);
+	s->woken++;
+	if (!list_empty(&s->waking)) {
+		wake_next(s);
+	} else if (s->woken == s->asleep) {
+		sim_say("woken", s->woken, s->woken_ms);
+		s->woken_ms = 0;
 	}
-	s->ended_ms = clock_ms();
-	if (s->o.command == SIM_SUBSCRIBE && s->o.count &&
-		s->stats.received == (uint64_t)s->o.count * s->o.clients)
-		stop(s);
-}
-
-static void on_readable(evutil_socket_t fd, short what, void *arg)
-{
-	static uint8_t buf[65536];
-	struct device *d = arg;
-
-	(void)what;
-	clock_tick();
-	for (int i = 0; i < BURST; i++) {
-		ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
-		if (n > 0) {
-			d->ops->receive(d, span_of(buf, (size_t)n));
-			continue;
-		}
-		if (n == 0 && d->ops->socket_type == SOCK_STREAM)
-			device_failed(d, "the gateway closed the connection");
-		return;
-	}
-}
-
-static int open_socket(struct sim *s)
-{
-	struct sockaddr_storage ss;
-	socklen_t len = addr_to_sockaddr(&s->gateway, s->gateway.family == 6, &ss);
-	int fd = socket(ss.ss_family, s->o.protocol->socket_type | SOCK_CLOEXEC, 0);
-	int size = 4 << 20, on = 1;
-
-	if (fd == -1)
-		return -1;
-	if (s->o.clients <= 16)
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	if (s->o.protocol->socket_type == SOCK_STREAM)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (connect(fd, (struct sockaddr *)&ss, len) == -1 ||
-		evutil_make_socket_nonblocking(fd) == -1) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static void start_device(struct sim *s, unsigned index)
-{
-	struct device *d = s->o.protocol->new ();
-
-	d->sim = s;
-	d->ops = s->o.protocol;
-	d->index = index;
-	if (s->o.clients == 1)
-		snprintf(d->id, sizeof(d->id), "%s", s->o.id);
-	else
-		snprintf(d->id, sizeof(d->id), "%.48s-%u", s->o.id, index);
-	expand(d->topic, sizeof(d->topic), s->o.topic ? s->o.topic : "", d->id, index);
-	s->devices[index] = d;
-	d->fd = open_socket(s);
-	d->readable = d->fd == -1 ? NULL
-				  : event_new(s->base, d->fd, EV_READ | EV_PERSIST, on_readable, d);
-	if (!d->readable) {
-		fprintf(stderr, "tidegate-sim: %s: %s\n", d->id, strerror(errno));
-		exit(1);
-	}
-	event_add(d->readable, NULL);
-	d->ops->connect(d);
-}
-
-static void start_more(struct sim *s)
-{
-	while (!s->stopping && s->started < s->o.clients && s->started - s->ready < CONNECTING)
-		start_device(s, s->started++);
 }
 
 /* At a rate: what is due since the last time, spread over the clients; what a client cannot take
@@ -272,10 +92,9 @@ static void publish_at_rate(struct sim *s)
 	while (s->owed >= 1.0 && idle < s->o.clients) {
 		struct device *d = s->devices[s->next];
 		s->next = (s->next + 1) % s->o.clients;
-		if (publish_one(d)) {
+		if (device_publish(d)) {
 			s->owed -= 1.0;
 			idle = 0;
-			finish_if_done(d);
 		} else {
 			idle++;
 		}
@@ -283,21 +102,23 @@ static void publish_at_rate(struct sim *s)
 	s->owed = MIN(s->owed, s->o.rate);
 }
 
+/* Whether somebody can go on at once; otherwise an answer makes a device eager again. */
 static bool publish_freely(struct sim *s)
 {
-	bool more = false;
+	struct list now = LIST_INIT(now);
 
-	for (unsigned i = 0; i < s->o.clients; i++) {
-		struct device *d = s->devices[i];
+	list_splice(&now, &s->eager);
+	while (!list_empty(&now)) {
+		struct device *d = list_first(&now, struct device, eager);
+		list_remove(&d->eager);
 		unsigned n = 0;
-		while (n < BURST && publish_one(d))
+		while (n < BURST && device_publish(d))
 			n++;
-		finish_if_done(d);
-		/* Without acknowledgements nothing else wakes us. */
-		if (n == BURST || (!waits_for_acks(d) && wants_more(d)))
-			more = true;
+		/* Without acknowledgements nothing else wakes it. */
+		if (n == BURST || !device_waits_for_acks(d))
+			device_eager(d);
 	}
-	return more;
+	return !list_empty(&s->eager) && !s->syncer;
 }
 
 static void on_pace(struct timer *t)
@@ -311,15 +132,17 @@ static void on_limit(struct timer *t)
 	if (s->stopping)
 		event_base_loopbreak(s->base);
 	else
-		stop(s);
+		sim_stop(s);
 }
 
 static void on_signal(evutil_socket_t sig, short what, void *arg)
 {
-	(void)sig;
 	(void)what;
 	clock_tick();
-	stop(arg);
+	if (sig == SIGUSR1)
+		sim_wake_all(arg);
+	else
+		sim_stop(arg);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg)
@@ -337,13 +160,14 @@ static void loop(struct sim *s)
 	while (!event_base_got_break(s->base) && s->finished < s->o.clients) {
 		int64_t next = more ? 0 : timers_next_ms();
 		struct timeval tv = { next / 1000, next % 1000 * 1000 };
-		if (next >= 0)
+		if (next > 0)
 			evtimer_add(wake, &tv);
 		event_base_loop(s->base, next == 0 ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
 		clock_tick();
 		timers_run();
+		sim_start_more(s);
 		more = false;
-		if (s->o.command != SIM_PUBLISH || s->ready < s->o.clients || s->stopping)
+		if (s->o.command != SIM_PUBLISH || !sim_all_settled(s) || s->stopping)
 			continue;
 		if (s->o.rate > 0)
 			publish_at_rate(s);
@@ -353,20 +177,51 @@ static void loop(struct sim *s)
 	event_free(wake);
 }
 
+static double seconds(int64_t from_ms, int64_t to_ms)
+{
+	return (double)(to_ms - from_ms) / 1000.0;
+}
+
+static void print_count(const char *name, uint64_t n)
+{
+	printf(" %s=%llu", name, (unsigned long long)n);
+}
+
+static void print_check(const struct check *c)
+{
+	struct check_result r = check_result(c);
+
+	print_count("distinct", r.distinct);
+	print_count("missing", r.missing);
+	print_count("doubled", r.doubled);
+	print_count("disordered", r.disordered);
+	print_count("unnumbered", r.unnumbered);
+}
+
 static void print_stats(const struct sim *s)
 {
 	const struct sim_stats *st = &s->stats;
 	int64_t end = s->ended_ms ? s->ended_ms : clock_ms();
-	double connect_s = (double)(s->ready_ms ? s->ready_ms - s->began_ms : 0) / 1000.0;
-	double s_ = (double)(end - (s->ready_ms ? s->ready_ms : s->began_ms)) / 1000.0;
+	double took = seconds(s->ready_ms ? s->ready_ms : s->began_ms, end);
 	uint64_t done = s->o.command == SIM_SUBSCRIBE ? st->received : st->sent;
 
-	printf("clients=%u connect_s=%.3f sent=%llu acked=%llu refused=%llu retried=%llu "
-	       "received=%llu failed=%llu seconds=%.3f rate=%.0f\n",
-		s->o.clients, connect_s, (unsigned long long)st->sent,
-		(unsigned long long)st->acked, (unsigned long long)st->refused,
-		(unsigned long long)st->retried, (unsigned long long)st->received,
-		(unsigned long long)st->failed, s_, s_ > 0 ? (double)done / s_ : 0.0);
+	printf("clients=%u connect_s=%.3f", s->o.clients,
+		s->ready_ms ? seconds(s->began_ms, s->ready_ms) : 0.0);
+	print_count("sent", st->sent);
+	print_count("acked", st->acked);
+	print_count("refused", st->refused);
+	print_count("retried", st->retried);
+	print_count("received", st->received);
+	print_count("failed", st->failed);
+	if (s->o.sleep_s)
+		print_count("wakes", st->wakes);
+	if (s->o.roam_s)
+		print_count("roams", st->roams);
+	if (s->lossy)
+		print_count("lost", lossy_lost(s->lossy));
+	if (s->check)
+		print_check(s->check);
+	printf(" seconds=%.3f rate=%.0f\n", took, took > 0 ? (double)done / took : 0.0);
 }
 
 static void raise_descriptor_limit(void)
@@ -378,49 +233,62 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-static void free_devices(struct sim *s)
+static void set_up(struct sim *s)
 {
-	for (unsigned i = 0; i < s->started; i++) {
-		struct device *d = s->devices[i];
-		event_free(d->readable);
-		close(d->fd);
-		timer_disarm(&d->retry);
-		d->ops->free(d);
-	}
+	const struct sim_options *o = &s->o;
+
+	raise_descriptor_limit();
+	clock_tick();
+	s->base = event_base_new();
+	s->devices = must_calloc(o->clients, sizeof(struct device *));
+	list_init(&s->eager);
+	list_init(&s->waking);
+	timer_init(&s->pace, on_pace);
+	timer_init(&s->limit, on_limit);
+	if (o->check)
+		s->check = check_new();
+	sim_open_network(s);
+	if (o->rate > 0)
+		timer_arm(&s->pace, PACE_MS);
+	if (o->duration_s)
+		timer_arm(&s->limit, (int64_t)o->duration_s * 1000);
+	s->began_ms = s->paced_ms = clock_ms();
+}
+
+static void tear_down(struct sim *s)
+{
+	timer_disarm(&s->pace);
+	timer_disarm(&s->limit);
+	for (unsigned i = 0; i < s->started; i++)
+		device_free(s->devices[i]);
 	free(s->devices);
+	sim_close_network(s);
+	if (s->check)
+		check_free(s->check);
+	event_base_free(s->base);
 }
 
 int sim_run(const struct sim_options *o)
 {
+	static const int signals[] = { SIGINT, SIGTERM, SIGUSR1 };
+	struct event *on[ARRAY_SIZE(signals)];
 	struct sim s = { .o = *o };
+	uint16_t port = o->port ? (uint16_t)o->port : o->protocol->port;
 
-	if (addr_from_text(&s.gateway, o->host, o->port ? o->port : o->protocol->port) != 0) {
+	if (addr_from_text(&s.gateway, o->host, port) != 0) {
 		fprintf(stderr, "tidegate-sim: \"%s\" is no numeric address\n", o->host);
 		return 64;
 	}
-	raise_descriptor_limit();
-	clock_tick();
-	s.base = event_base_new();
-	s.devices = must_calloc(o->clients, sizeof(struct device *));
-	struct event *sigint = evsignal_new(s.base, SIGINT, on_signal, &s);
-	struct event *sigterm = evsignal_new(s.base, SIGTERM, on_signal, &s);
-	event_add(sigint, NULL);
-	event_add(sigterm, NULL);
-	timer_init(&s.pace, on_pace);
-	timer_init(&s.limit, on_limit);
-	if (o->rate > 0)
-		timer_arm(&s.pace, PACE_MS);
-	if (o->duration_s)
-		timer_arm(&s.limit, (int64_t)o->duration_s * 1000);
-	s.began_ms = s.paced_ms = clock_ms();
-	start_more(&s);
+	set_up(&s);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+		on[i] = evsignal_new(s.base, signals[i], on_signal, &s);
+		event_add(on[i], NULL);
+	}
+	sim_start_more(&s);
 	loop(&s);
 	print_stats(&s);
-	timer_disarm(&s.pace);
-	timer_disarm(&s.limit);
-	free_devices(&s);
-	event_free(sigint);
-	event_free(sigterm);
-	event_base_free(s.base);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		event_free(on[i]);
+	tear_down(&s);
 	return s.stats.failed || s.stats.refused ? 1 : 0;
 }

@@ -3,6 +3,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/wire.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>

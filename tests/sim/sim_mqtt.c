@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 
 /* An MQTT 3.1.1 client, to load a broker in the same way as the devices: for comparisons. */
-#define IN_MAX  (256u << 10)
-#define OUT_MAX (256u << 10)
+#define IN_MAX  (128u << 10)
+#define OUT_MAX (128u << 10)
 
 struct mqtt_device {
 	struct device d;
@@ -185,12 +185,13 @@ static void mqtt_connect(struct device *d)
 	struct mq_packet p = { .type = MQ_CONNECT };
 
 	p.connect.level = MQ_V311;
-	p.connect.clean_start = o->clean;
+	p.connect.clean_start = !o->persistent;
 	p.connect.keepalive_s = (uint16_t)o->keepalive_s;
 	p.connect.client_id = span_str(d->id);
 	if (o->will_topic) {
 		p.connect.has_will = true;
-		p.connect.will_qos = 1;
+		p.connect.will_qos = (uint8_t)o->will_qos;
+		p.connect.will_retain = o->will_retain;
 		p.connect.will_topic = span_str(o->will_topic);
 		p.connect.will_payload = span_str(o->will_message);
 	}

@@ -1,27 +1,45 @@
 #include "tests/sim/sim.h"
 
 #include "adapters/mqttsn/sn_codec.h"
-#include "gateway/base/clock.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-/* An MQTT-SN 1.2 device: one request outstanding (6.13), T_retry and N_retry of its own. */
-#define RETRY_MS  2000
-#define RETRY_MAX 8
-#define NAMES_MAX 256
+/* An MQTT-SN 1.2 device: one request outstanding (6.13), T_retry and N_retry of its own. It stays
+ * right on a network that loses, doubles and reorders: answers are matched by message id, and a
+ * QoS 2 message that comes back late is known again. */
+#define DONE_QOS2    16
+#define SLEEP_MARGIN 5 /* seconds granted beyond twice the sleep */
+#define JITTER       4 /* a sleep is up to a quarter shorter, so that not all wake at once */
+
+/* What the gateway owes an answer to. */
+struct request {
+	uint8_t *bytes; /* owned; to be sent again */
+	size_t len;
+	uint8_t awaited; /* message type of the answer; 0: nothing outstanding */
+	uint16_t msg_id; /* which the answer has to carry; 0: none */
+	unsigned tries;
+};
+
+/* On the way to being ready, in this order. */
+enum step { STEP_TOPIC, STEP_WILL_TOPIC, STEP_WILL_MESSAGE, STEP_READY };
 
 struct sn_device {
 	struct device d;
-	uint8_t request[2048]; /* outstanding, to be sent again */
-	size_t request_len;
-	uint8_t awaited; /* message type of its answer; 0: nothing outstanding */
-	unsigned tries;
+	struct request now;
+	struct request aside; /* a PUBLISH that waits for REGACK or CONNACK */
+	enum step step;
 	uint16_t topic_id;
 	uint8_t topic_type;
-	uint16_t received_qos2; /* message id of an unfinished QoS 2 message; 0: none */
-	char *names[NAMES_MAX]; /* by topic id, of what the gateway registered */
+	bool sync;                     /* the PINGREQ under way is one of device_ops.sync */
+	bool move;                     /* another port when nothing is outstanding */
+	struct timer roam;             /* armed with --roam */
+	uint16_t open_qos2;            /* message id of an unfinished QoS 2 message; 0: none */
+	uint16_t done_qos2[DONE_QOS2]; /* of the last finished ones */
+	unsigned next_done;
+	char **names; /* owned, as are its strings; by topic id, of what the gateway registered */
+	size_t n_names;
 };
 
 static struct sn_device *sn_of(struct device *d)
@@ -36,125 +54,257 @@ static bool send_packet(struct sn_device *s, const struct sn_packet *p)
 	return len > 0 && device_send(&s->d, buf, (size_t)len);
 }
 
+static void set_bytes(struct request *r, const uint8_t *bytes, size_t len)
+{
+	free(r->bytes);
+	r->bytes = must_calloc(1, len);
+	memcpy(r->bytes, bytes, len);
+	r->len = len;
+}
+
+static void transmit(struct sn_device *s)
+{
+	device_send(&s->d, s->now.bytes, s->now.len);
+	if (!s->d.gone)
+		timer_arm(&s->d.retry, s->d.sim->o.retry_ms);
+}
+
 static void request(struct sn_device *s, const struct sn_packet *p, uint8_t awaited)
 {
-	int len = sn_encode(p, s->request, sizeof(s->request));
+	static uint8_t buf[SN_DATAGRAM_MAX];
+	int len = sn_encode(p, buf, sizeof(buf));
 
 	if (len < 0) {
 		device_failed(&s->d, "message too long");
 		return;
 	}
-	s->request_len = (size_t)len;
-	s->awaited = awaited;
-	s->tries = 0;
-	device_send(&s->d, s->request, s->request_len);
-	timer_arm(&s->d.retry, RETRY_MS);
+	set_bytes(&s->now, buf, (size_t)len);
+	s->now.awaited = awaited;
+	s->now.msg_id = p->msg_id;
+	s->now.tries = 0;
+	transmit(s);
+}
+
+static void put_aside(struct sn_device *s)
+{
+	free(s->aside.bytes);
+	s->aside = s->now;
+	s->now = (struct request){ 0 };
+}
+
+/* What was put aside goes on, with the topic id that holds now. */
+static void take_up(struct sn_device *s)
+{
+	struct request r = s->aside;
+	struct sn_packet p;
+
+	s->aside = (struct request){ 0 };
+	if (r.awaited == 0 || sn_decode(&p, span_of(r.bytes, r.len)) != 0)
+		return;
+	if (p.type == SN_PUBLISH)
+		p.topic_id = s->topic_id;
+	request(s, &p, r.awaited);
+	free(r.bytes);
 }
 
 static void arm_ping(struct sn_device *s)
 {
-	unsigned keepalive = s->d.sim->o.keepalive_s;
-	if (keepalive)
-		timer_arm(&s->d.retry, (int64_t)keepalive * 1000);
-	else
+	const struct sim_options *o = &s->d.sim->o;
+
+	if (s->d.state == DEVICE_DONE)
+		return;
+	if (s->d.state == DEVICE_ASLEEP) {
+		uint32_t ms = o->sleep_s * 1000;
+		timer_arm(&s->d.retry, ms - random_below(ms / JITTER));
+	} else if (o->keepalive_s) {
+		timer_arm(&s->d.retry, (int64_t)o->keepalive_s * 1000);
+	} else {
 		timer_disarm(&s->d.retry);
+	}
 }
 
-static bool answered(struct sn_device *s, uint8_t type)
+static void connect_again(struct sn_device *s);
+
+static bool answered(struct sn_device *s, uint8_t type, uint16_t msg_id)
 {
-	if (s->awaited != type)
+	if (s->now.awaited != type || s->now.msg_id != msg_id)
 		return false;
-	s->awaited = 0;
+	s->now.awaited = 0;
 	arm_ping(s);
 	return true;
+}
+
+/* Nothing is outstanding. */
+static void go_on(struct sn_device *s)
+{
+	if (s->d.state != DEVICE_READY || s->now.awaited)
+		return;
+	if (s->move)
+		connect_again(s);
+	else
+		device_eager(&s->d);
 }
 
 static void go_to_sleep(struct sn_device *s)
 {
 	struct sn_packet p = { .type = SN_DISCONNECT, .present = true };
 
-	p.duration_s = (uint16_t)(s->d.sim->o.sleep_s * 2);
+	p.duration_s = (uint16_t)(s->d.sim->o.sleep_s * 2 + SLEEP_MARGIN);
 	request(s, &p, SN_DISCONNECT);
 }
 
-static void ready(struct sn_device *s)
+static void subscribe(struct sn_device *s)
 {
-	device_ready(&s->d);
-	if (s->d.sim->o.sleep_s && s->d.state == DEVICE_READY)
-		go_to_sleep(s);
+	const struct sim_options *o = &s->d.sim->o;
+	struct sn_packet p = {
+		.type = SN_SUBSCRIBE, .qos = (uint8_t)o->qos, .data = span_str(s->d.topic)
+	};
+
+	p.topic_type = o->topic_id ? SN_TOPIC_PREDEFINED : SN_TOPIC_NORMAL;
+	p.topic_id = (uint16_t)o->topic_id;
+	p.msg_id = device_next_id(&s->d);
+	request(s, &p, SN_SUBACK);
 }
 
-/* PUBLISH wants a topic id, SUBSCRIBE a filter. */
-static void prepare(struct sn_device *s)
+static void register_topic(struct sn_device *s)
+{
+	struct sn_packet p = {
+		.type = SN_REGISTER, .data = span_str(s->d.topic), .msg_id = device_next_id(&s->d)
+	};
+	request(s, &p, SN_REGACK);
+}
+
+/* Whether something has to be asked for before the first PUBLISH or message. */
+static bool prepare_topic(struct sn_device *s)
 {
 	const struct sim_options *o = &s->d.sim->o;
 	struct span topic = span_str(s->d.topic);
-	struct sn_packet p = { .type = SN_REGISTER, .data = topic };
 
-	s->d.state = DEVICE_PREPARING;
 	if (o->command == SIM_SUBSCRIBE) {
-		p.type = SN_SUBSCRIBE;
-		p.qos = (uint8_t)o->qos;
-		p.topic_type = o->topic_id ? SN_TOPIC_PREDEFINED : SN_TOPIC_NORMAL;
-		p.topic_id = o->topic_id;
-		p.msg_id = device_next_id(&s->d);
-		request(s, &p, SN_SUBACK);
-	} else if (o->command == SIM_CONNECT) {
-		ready(s);
-	} else if (o->topic_id) {
+		subscribe(s);
+		return true;
+	}
+	if (o->command == SIM_CONNECT)
+		return false;
+	if (o->topic_id) {
 		s->topic_type = SN_TOPIC_PREDEFINED;
-		s->topic_id = o->topic_id;
-		ready(s);
-	} else if (topic.len == 2) {
+		s->topic_id = (uint16_t)o->topic_id;
+		return false;
+	}
+	if (topic.len == 2) {
 		s->topic_type = SN_TOPIC_SHORT;
 		s->topic_id = sn_short_id(topic);
-		ready(s);
-	} else {
-		p.msg_id = device_next_id(&s->d);
-		request(s, &p, SN_REGACK);
+		return false;
 	}
+	register_topic(s);
+	return true;
+}
+
+static bool update_will(struct sn_device *s, uint8_t type, const char *text, uint8_t answer)
+{
+	const struct sim_options *o = &s->d.sim->o;
+	struct sn_packet p = { .type = type, .data = span_str(text ? text : "") };
+
+	if (!text)
+		return false;
+	p.present = p.data.len > 0;
+	p.qos = (uint8_t)o->will_qos;
+	p.retain = o->will_retain;
+	request(s, &p, answer);
+	return true;
+}
+
+/* To the next step that needs an answer. */
+static void advance(struct sn_device *s)
+{
+	const struct sim_options *o = &s->d.sim->o;
+
+	switch (s->step) {
+	case STEP_TOPIC:
+		s->step = STEP_WILL_TOPIC;
+		if (prepare_topic(s))
+			return;
+		/* fall through */
+	case STEP_WILL_TOPIC:
+		s->step = STEP_WILL_MESSAGE;
+		if (update_will(s, SN_WILLTOPICUPD, o->new_will_topic, SN_WILLTOPICRESP))
+			return;
+		/* fall through */
+	case STEP_WILL_MESSAGE:
+		s->step = STEP_READY;
+		if (update_will(s, SN_WILLMSGUPD, o->new_will_message, SN_WILLMSGRESP))
+			return;
+		/* fall through */
+	case STEP_READY:
+		break;
+	}
+	device_ready(&s->d);
+	if (o->sleep_s && s->d.state == DEVICE_READY)
+		go_to_sleep(s);
+}
+
+/* The answer to one of these steps. */
+static void step_done(struct sn_device *s, const struct sn_packet *p, const char *what)
+{
+	if (p->return_code == SN_ACCEPTED)
+		advance(s);
+	else
+		device_failed(&s->d, what);
 }
 
 static void on_connack(struct sn_device *s, const struct sn_packet *p)
 {
-	if (!answered(s, SN_CONNACK))
+	if (!answered(s, SN_CONNACK, 0))
 		return;
-	if (p->return_code == SN_ACCEPTED)
-		prepare(s);
-	else
+	if (p->return_code != SN_ACCEPTED) {
 		device_failed(&s->d, "CONNECT refused");
+	} else if (s->d.was_ready && s->d.sim->o.persistent) {
+		/* The gateway has kept everything. */
+		s->d.state = DEVICE_READY;
+		take_up(s);
+		go_on(s);
+	} else {
+		s->d.state = DEVICE_PREPARING;
+		s->step = STEP_TOPIC;
+		advance(s);
+	}
 }
 
 static void on_regack(struct sn_device *s, const struct sn_packet *p)
 {
-	if (!answered(s, SN_REGACK))
+	if (!answered(s, SN_REGACK, p->msg_id))
 		return;
-	if (p->return_code != SN_ACCEPTED) {
-		device_failed(&s->d, "REGISTER refused");
-		return;
-	}
 	s->topic_id = p->topic_id;
-	ready(s);
+	if (s->d.state == DEVICE_READY && p->return_code == SN_ACCEPTED)
+		take_up(s);
+	else
+		step_done(s, p, "REGISTER refused");
 }
 
 static void remember_name(struct sn_device *s, uint16_t topic_id, struct span name)
 {
-	if (topic_id == 0 || topic_id >= NAMES_MAX)
+	if (topic_id == 0)
 		return;
+	if (topic_id >= s->n_names) {
+		size_t n = topic_id + 8u;
+		char **names = must_calloc(n, sizeof(*names));
+		if (s->n_names)
+			memcpy(names, s->names, s->n_names * sizeof(*names));
+		free(s->names);
+		s->names = names;
+		s->n_names = n;
+	}
 	free(s->names[topic_id]);
 	s->names[topic_id] = must_printf("%.*s", SPAN_ARGS(name));
 }
 
 static void on_suback(struct sn_device *s, const struct sn_packet *p)
 {
-	if (!answered(s, SN_SUBACK))
+	if (!answered(s, SN_SUBACK, p->msg_id))
 		return;
-	if (p->return_code != SN_ACCEPTED) {
-		device_failed(&s->d, "SUBSCRIBE refused");
-		return;
-	}
-	remember_name(s, p->topic_id, span_str(s->d.topic));
-	ready(s);
+	if (p->return_code == SN_ACCEPTED)
+		remember_name(s, p->topic_id, span_str(s->d.topic));
+	step_done(s, p, "SUBSCRIBE refused");
 }
 
 static void on_register(struct sn_device *s, const struct sn_packet *p)
@@ -164,96 +314,146 @@ static void on_register(struct sn_device *s, const struct sn_packet *p)
 	send_packet(s, &ack);
 }
 
+/* Empty: a normal id we know nothing of. */
 static struct span topic_of(const struct sn_device *s, const struct sn_packet *p, uint8_t two[2])
 {
-	if (p->topic_type == SN_TOPIC_SHORT) {
+	switch (p->topic_type) {
+	case SN_TOPIC_SHORT:
 		two[0] = (uint8_t)(p->topic_id >> 8);
 		two[1] = (uint8_t)p->topic_id;
 		return span_of(two, 2);
+	case SN_TOPIC_PREDEFINED:
+		return span_str(s->d.topic);
+	default:
+		if (p->topic_id < s->n_names && s->names[p->topic_id])
+			return span_str(s->names[p->topic_id]);
+		return span_of(NULL, 0);
 	}
-	if (p->topic_type == SN_TOPIC_NORMAL && p->topic_id < NAMES_MAX && s->names[p->topic_id])
-		return span_str(s->names[p->topic_id]);
-	return span_str(s->d.topic);
+}
+
+static bool known_qos2(const struct sn_device *s, uint16_t msg_id)
+{
+	if (s->open_qos2 == msg_id)
+		return true;
+	for (size_t i = 0; i < DONE_QOS2; i++)
+		if (s->done_qos2[i] == msg_id)
+			return true;
+	return false;
 }
 
 static void on_publish(struct sn_device *s, const struct sn_packet *p)
 {
 	uint8_t two[2];
+	struct span topic = topic_of(s, p, two);
+	struct sn_packet ack = { .type = p->qos == 2 ? SN_PUBREC : SN_PUBACK,
+		.topic_id = p->topic_id,
+		.msg_id = p->msg_id };
 
-	if (p->qos != 2 || s->received_qos2 != p->msg_id)
-		device_message(&s->d, topic_of(s, p, two), p->data, p->qos, p->retain);
-	if (p->qos == 1) {
-		struct sn_packet ack = {
-			.type = SN_PUBACK, .topic_id = p->topic_id, .msg_id = p->msg_id
-		};
-		send_packet(s, &ack);
-	} else if (p->qos == 2) {
-		struct sn_packet rec = { .type = SN_PUBREC, .msg_id = p->msg_id };
-		s->received_qos2 = p->msg_id;
-		send_packet(s, &rec);
+	if (!topic.len) {
+		ack.type = SN_PUBACK;
+		ack.return_code = SN_INVALID_TOPIC_ID;
+	} else if (p->qos < 2 || !known_qos2(s, p->msg_id)) {
+		device_message(&s->d, topic, p->data, p->qos, p->retain);
+		if (p->qos == 2)
+			s->open_qos2 = p->msg_id;
 	}
+	if (p->qos || ack.return_code)
+		send_packet(s, &ack);
 }
 
 static void on_pubrel(struct sn_device *s, const struct sn_packet *p)
 {
 	struct sn_packet comp = { .type = SN_PUBCOMP, .msg_id = p->msg_id };
-	s->received_qos2 = 0;
+
+	if (s->open_qos2 == p->msg_id) {
+		s->open_qos2 = 0;
+		s->done_qos2[s->next_done++ % DONE_QOS2] = p->msg_id;
+	}
 	send_packet(s, &comp);
+}
+
+/* 6.10: the id is good no more; the message goes again behind a new REGISTER. */
+static void register_again(struct sn_device *s)
+{
+	put_aside(s);
+	register_topic(s);
 }
 
 static void on_puback(struct sn_device *s, const struct sn_packet *p)
 {
-	/* Congestion and the like: the message is to be sent again later, which the retry timer
-	 * does. */
-	if (p->return_code == SN_CONGESTION && s->awaited)
+	bool ours = (s->now.awaited == SN_PUBACK || s->now.awaited == SN_PUBREC) &&
+		    s->now.msg_id == p->msg_id;
+
+	/* Congestion: to be sent again later, which the retry timer does. */
+	if (!ours || p->return_code == SN_CONGESTION)
 		return;
-	if (p->return_code != SN_ACCEPTED) {
-		s->awaited = 0;
-		arm_ping(s);
-		device_acked(&s->d, false);
-	} else if (answered(s, SN_PUBACK)) {
-		device_acked(&s->d, true);
+	if (p->return_code == SN_INVALID_TOPIC_ID && s->topic_type == SN_TOPIC_NORMAL) {
+		register_again(s);
+		return;
 	}
+	if (p->return_code == SN_ACCEPTED && s->now.awaited == SN_PUBREC)
+		return; /* no answer at QoS 2 */
+	answered(s, s->now.awaited, p->msg_id);
+	device_acked(&s->d, p->return_code == SN_ACCEPTED);
+	go_on(s);
 }
 
 static void on_pubrec(struct sn_device *s, const struct sn_packet *p)
 {
 	struct sn_packet rel = { .type = SN_PUBREL, .msg_id = p->msg_id };
-	if (s->awaited == SN_PUBREC)
+	if (s->now.awaited == SN_PUBREC && s->now.msg_id == p->msg_id)
 		request(s, &rel, SN_PUBCOMP);
 	else
 		send_packet(s, &rel);
 }
 
+static void on_pubcomp(struct sn_device *s, const struct sn_packet *p)
+{
+	if (!answered(s, SN_PUBCOMP, p->msg_id))
+		return;
+	device_acked(&s->d, true);
+	go_on(s);
+}
+
 static void on_disconnect(struct sn_device *s)
 {
+	/* On a bad network the answer to our own may come a second time. */
+	bool echo = s->d.state == DEVICE_ASLEEP && s->d.sim->lossy;
+
 	if (s->d.state == DEVICE_DONE) {
 		device_gone(&s->d);
-	} else if (answered(s, SN_DISCONNECT)) {
-		s->d.state = DEVICE_ASLEEP;
-		timer_arm(&s->d.retry, (int64_t)s->d.sim->o.sleep_s * 1000);
-	} else {
+	} else if (s->now.awaited == SN_DISCONNECT) {
+		device_asleep(&s->d);
+		answered(s, SN_DISCONNECT, 0);
+	} else if (!echo) {
 		device_failed(&s->d, "the gateway said DISCONNECT");
 	}
 }
 
 static void on_pingresp(struct sn_device *s)
 {
-	if (answered(s, SN_PINGRESP) && s->d.state == DEVICE_ASLEEP)
-		timer_arm(&s->d.retry, (int64_t)s->d.sim->o.sleep_s * 1000);
+	if (!answered(s, SN_PINGRESP, 0))
+		return;
+	if (s->sync) {
+		s->sync = false;
+		device_synced(&s->d);
+	}
+	if (s->d.state == DEVICE_ASLEEP)
+		device_asleep(&s->d);
+	else
+		go_on(s);
 }
 
 static void answer_will(struct sn_device *s, uint8_t type)
 {
 	const struct sim_options *o = &s->d.sim->o;
-	struct sn_packet p = { .type = type };
+	struct sn_packet p = { .type = type, .data = span_str(o->will_message) };
 
 	if (type == SN_WILLTOPIC) {
 		p.present = true;
-		p.qos = 1;
+		p.qos = (uint8_t)o->will_qos;
+		p.retain = o->will_retain;
 		p.data = span_str(o->will_topic);
-	} else {
-		p.data = span_str(o->will_message);
 	}
 	send_packet(s, &p);
 }
@@ -292,8 +492,12 @@ static void on_packet(struct sn_device *s, const struct sn_packet *p)
 		on_pubrec(s, p);
 		break;
 	case SN_PUBCOMP:
-		if (answered(s, SN_PUBCOMP))
-			device_acked(&s->d, true);
+		on_pubcomp(s, p);
+		break;
+	case SN_WILLTOPICRESP:
+	case SN_WILLMSGRESP:
+		if (answered(s, p->type, 0))
+			step_done(s, p, "will update refused");
 		break;
 	case SN_PINGRESP:
 		on_pingresp(s);
@@ -315,62 +519,107 @@ static void sn_receive(struct device *d, struct span bytes)
 
 static void resend(struct sn_device *s)
 {
+	uint8_t copy[SN_DATAGRAM_MAX];
 	struct sn_packet p;
 
-	if (s->tries++ == RETRY_MAX) {
+	if (s->now.tries++ == s->d.sim->o.retries) {
 		device_failed(&s->d, "no answer");
 		return;
 	}
 	s->d.sim->stats.retried++;
-	if (sn_decode(&p, span_of(s->request, s->request_len)) == 0 && p.type == SN_PUBLISH &&
-		!p.dup) {
-		uint8_t copy[sizeof(s->request)];
+	if (s->now.tries == 1 && sn_decode(&p, span_of(s->now.bytes, s->now.len)) == 0 &&
+		(p.type == SN_PUBLISH || p.type == SN_SUBSCRIBE)) {
 		p.dup = true;
 		int len = sn_encode(&p, copy, sizeof(copy));
-		memcpy(s->request, copy, (size_t)len);
+		set_bytes(&s->now, copy, (size_t)len);
 	}
-	device_send(&s->d, s->request, s->request_len);
-	timer_arm(&s->d.retry, RETRY_MS);
+	transmit(s);
+}
+
+static void ping(struct sn_device *s)
+{
+	struct sn_packet p = { .type = SN_PINGREQ };
+
+	if (s->d.state == DEVICE_ASLEEP) {
+		/* 6.14: a sleeper collects with its client id, from wherever it is now. */
+		p.data = span_str(s->d.id);
+		if (s->move)
+			device_move(&s->d);
+		s->move = false;
+	}
+	request(s, &p, SN_PINGRESP);
 }
 
 static void on_timer(struct timer *t)
 {
 	struct sn_device *s =
 		container_of(container_of(t, struct device, retry), struct sn_device, d);
-	struct sn_packet ping = { .type = SN_PINGREQ };
-
-	if (s->awaited) {
+	if (s->now.awaited)
 		resend(s);
+	else
+		ping(s);
+}
+
+static void arm_roam(struct sn_device *s)
+{
+	uint32_t ms = s->d.sim->o.roam_s * 1000;
+	if (ms)
+		timer_arm(&s->roam, ms - random_below(ms / JITTER));
+}
+
+static void on_roam(struct timer *t)
+{
+	struct sn_device *s = container_of(t, struct sn_device, roam);
+
+	if (s->d.state == DEVICE_DONE)
 		return;
-	}
-	/* 6.14: a sleeper collects with its client id. */
-	if (s->d.state == DEVICE_ASLEEP)
-		ping.data = span_str(s->d.id);
-	request(s, &ping, SN_PINGRESP);
+	s->move = true;
+	go_on(s);
+	arm_roam(s);
 }
 
 static struct device *sn_new(void)
 {
 	struct sn_device *s = must_calloc(1, sizeof(*s));
 	timer_init(&s->d.retry, on_timer);
+	timer_init(&s->roam, on_roam);
 	return &s->d;
+}
+
+static void send_connect(struct sn_device *s)
+{
+	const struct sim_options *o = &s->d.sim->o;
+	struct sn_packet p = {
+		.type = SN_CONNECT, .protocol_id = SN_PROTOCOL_ID, .data = span_str(s->d.id)
+	};
+
+	p.clean = !o->persistent;
+	p.will = o->will_topic != NULL;
+	p.duration_s = (uint16_t)o->keepalive_s;
+	if (p.clean)
+		memset(s->done_qos2, 0, sizeof(s->done_qos2));
+	request(s, &p, SN_CONNACK);
+}
+
+static void connect_again(struct sn_device *s)
+{
+	s->move = false;
+	device_move(&s->d);
+	s->d.state = DEVICE_CONNECTING;
+	send_connect(s);
 }
 
 static void sn_connect(struct device *d)
 {
-	const struct sim_options *o = &d->sim->o;
-	struct sn_packet p = {
-		.type = SN_CONNECT, .protocol_id = SN_PROTOCOL_ID, .clean = o->clean
-	};
+	struct sn_device *s = sn_of(d);
 
-	p.will = o->will_topic != NULL;
-	p.duration_s = (uint16_t)o->keepalive_s;
-	p.data = span_str(d->id);
 	/* 6.8: QoS -1 needs no connection. */
-	if (o->qos < 0)
-		prepare(sn_of(d));
-	else
-		request(sn_of(d), &p, SN_CONNACK);
+	if (d->sim->o.qos < 0) {
+		advance(s);
+		return;
+	}
+	send_connect(s);
+	arm_roam(s);
 }
 
 static unsigned sn_window(const struct device *d)
@@ -390,17 +639,33 @@ static bool sn_publish(struct device *d, struct span payload)
 	p.topic_type = s->topic_type;
 	if (o->qos <= 0)
 		return send_packet(s, &p);
-	if (s->awaited)
+	if (s->now.awaited)
 		return false;
 	p.msg_id = device_next_id(d);
 	request(s, &p, o->qos == 1 ? SN_PUBACK : SN_PUBREC);
 	return true;
 }
 
+static void sn_sync(struct device *d)
+{
+	struct sn_device *s = sn_of(d);
+
+	s->sync = true;
+	if (s->now.awaited != SN_PINGRESP)
+		ping(s);
+}
+
+static void sn_wake(struct device *d)
+{
+	if (!sn_of(d)->now.awaited)
+		ping(sn_of(d));
+}
+
 static void sn_disconnect(struct device *d)
 {
 	struct sn_packet p = { .type = SN_DISCONNECT };
 
+	timer_disarm(&sn_of(d)->roam);
 	if (d->sim->o.qos < 0) {
 		device_gone(d);
 		return;
@@ -411,8 +676,13 @@ static void sn_disconnect(struct device *d)
 static void sn_free(struct device *d)
 {
 	struct sn_device *s = sn_of(d);
-	for (size_t i = 0; i < NAMES_MAX; i++)
+
+	timer_disarm(&s->roam);
+	for (size_t i = 0; i < s->n_names; i++)
 		free(s->names[i]);
+	free(s->names);
+	free(s->now.bytes);
+	free(s->aside.bytes);
 	free(s);
 }
 
@@ -424,6 +694,8 @@ const struct device_ops sim_mqttsn = {
 	.connect = sn_connect,
 	.window = sn_window,
 	.publish = sn_publish,
+	.sync = sn_sync,
+	.wake = sn_wake,
 	.receive = sn_receive,
 	.disconnect = sn_disconnect,
 	.free = sn_free,
