@@ -13,6 +13,7 @@
 
 static const char *const minus_one_names[] = { "off", "predefined", "all", NULL };
 static const char *const takeover_names[] = { "refuse", "same-ip", "allow", NULL };
+static const char *const mail_names[] = { "oldest", "newest", "latest-per-topic", NULL };
 
 static const char *check_listen(const char *value)
 {
@@ -124,6 +125,41 @@ static const struct conf_row rows[] = {
 		.def = "1000",
 		.reload = true,
 		.help = "Most topic names that one device can have ids for." },
+	/* A device collects one message per round trip: 100 are some seconds of its radio. What a
+	 * sleeper missed matters the less the older it is, so the oldest gives way. */
+	{ .key = "mail_messages",
+		.type = CONF_INT,
+		ROW(mail.messages),
+		.min = 1,
+		.max = 10000,
+		.def = "100",
+		.reload = true,
+		.help = "Messages kept for one sleeping device." },
+	{ .key = "mail_bytes",
+		.type = CONF_SIZE,
+		ROW(mail.bytes),
+		.min = 1024,
+		.max = INT64_C(1) << 30,
+		.def = "64KB",
+		.reload = true,
+		.help = "Size of the messages kept for one sleeping device." },
+	{ .key = "mail_age",
+		.type = CONF_TIME,
+		ROW(mail.age_ms),
+		.max = 365 * DAY,
+		.def = "0",
+		.reload = true,
+		.help = "How long a message is kept for a sleeping device at most; 0 is as long as "
+			"it sleeps." },
+	{ .key = "mail_policy",
+		.type = CONF_ENUM,
+		ROW(mail.full),
+		.def = "oldest",
+		.choices = mail_names,
+		.reload = true,
+		.help = "What gives way when that is not enough: the oldest message, the newest, "
+			"or "
+			"first of all those that a newer one of their topic outdates." },
 	{ .key = "half_open",
 		.type = CONF_INT,
 		ROW(half_open),

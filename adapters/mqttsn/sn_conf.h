@@ -2,6 +2,7 @@
 #define TIDEGATE_ADAPTERS_MQTTSN_SN_CONF_H
 
 #include "gateway/base/conf.h"
+#include "gateway/core/queue_policy.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +24,7 @@ struct sn_conf {
 	int takeover;      /* enum sn_takeover */
 	int64_t session_expiry_ms;
 	int64_t topics_per_client;
+	struct queue_policy mail; /* of a sleeper */
 	int64_t half_open;
 };
 

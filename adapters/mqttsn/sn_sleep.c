@@ -17,6 +17,8 @@ void sn_fall_asleep(struct sn_peer *p)
 {
 	sn_stop_delivery(p);
 	sn_peer_set_state(p, SN_ASLEEP);
+	/* Holds while it is awake as well; its next CONNECT ends it. */
+	session_set_queue_policy(p->link.session, &p->gw->conf.mail);
 }
 
 void sn_settle(struct sn_peer *p)

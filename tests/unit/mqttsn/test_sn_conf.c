@@ -44,6 +44,10 @@ static void test_defaults(void **state)
 	assert_int_equal(sn->takeover, SN_TAKEOVER_SAME_IP);
 	assert_int_equal(sn->session_expiry_ms, INT64_C(604800000));
 	assert_int_equal(sn->topics_per_client, 1000);
+	assert_int_equal(sn->mail.messages, 100);
+	assert_int_equal(sn->mail.bytes, 65536);
+	assert_int_equal(sn->mail.age_ms, 0);
+	assert_int_equal(sn->mail.full, QUEUE_OLDEST);
 	conf_free(c);
 	assert_int_equal(parse("", &c), 0);
 	assert_null(conf_section(c, "mqttsn"));

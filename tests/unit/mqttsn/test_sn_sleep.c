@@ -1,5 +1,7 @@
 #include "tests/unit/mqttsn/world.h"
 
+#include <stdio.h>
+
 #define DEV 1001
 
 static struct session *dev(struct world *w)
@@ -271,6 +273,156 @@ static void test_congested_while_awake(void **state)
 	assert_hears(w, DEV, SN_PINGRESP);
 }
 
+/* Collects everything; the texts with a blank between them. */
+static const char *collect(struct world *w)
+{
+	static char texts[256];
+	size_t len = 0;
+	texts[0] = '\0';
+	ping(w, DEV, "dev");
+	for (;;) {
+		const struct sn_packet *p = hear(w, DEV);
+		if (p->type != SN_PUBLISH) {
+			assert_int_equal(p->type, SN_PINGRESP);
+			return texts;
+		}
+		len += (size_t)snprintf(texts + len, sizeof(texts) - len, "%s%.*s", len ? " " : "",
+			SPAN_ARGS(p->data));
+		if (p->qos)
+			SAY(w, DEV, .type = SN_PUBACK, .topic_id = p->topic_id,
+				.msg_id = p->msg_id);
+	}
+}
+
+static void sleep_with_mail(struct world *w, const struct queue_policy *mail)
+{
+	w->gw->conf.mail = *mail;
+	connect_as(w, DEV, "dev", true);
+	subscribe_to(w, DEV, "a", 1);
+	subscribe_to(w, DEV, "b", 1);
+	sleep_for(w, 1000);
+}
+
+static void test_mail_policies(void **state)
+{
+	struct world *w = *state;
+	static const char *const left[] = { "a1 a2 a3", "b0 a1 a2", "b0 a2 a3" };
+	for (int full = QUEUE_OLDEST; full <= QUEUE_LATEST_PER_TOPIC; full++) {
+		sleep_with_mail(w, &(struct queue_policy){ .messages = 3, .full = full });
+		publish(w, "b", "b0", 1);
+		publish(w, "a", "a1", 0);
+		publish(w, "a", "a2", 1);
+		publish(w, "a", "a3", 1);
+		assert_string_equal(collect(w), left[full]);
+		assert_int_equal(session_dropped(dev(w), DROP_OUTDATED),
+			full == QUEUE_LATEST_PER_TOPIC ? 1 : 0);
+		assert_int_equal(session_dropped(dev(w), DROP_QUEUE_FULL),
+			full == QUEUE_LATEST_PER_TOPIC ? 0 : 1);
+	}
+}
+
+static void test_mail_of_a_kilobyte(void **state)
+{
+	struct world *w = *state;
+	static const uint8_t large[600];
+	sleep_with_mail(w, &(struct queue_policy){ .bytes = 1024 });
+	publish(w, "a", "old", 1);
+	publish_bytes(w, "a", span_of(large, sizeof(large)), 1, false);
+	publish(w, "a", "new", 1);
+	publish(w, "b", "newer", 1);
+	publish(w, "b", "newest", 1);
+	assert_int_equal(session_queued(dev(w)), 5);
+	publish_bytes(w, "b", span_of(large, 400), 1, false);
+	assert_true(session_queued_bytes(dev(w)) <= 1024);
+	assert_int_equal(session_dropped(dev(w), DROP_QUEUE_FULL), 2);
+}
+
+static void test_mail_grows_old(void **state)
+{
+	struct world *w = *state;
+	sleep_with_mail(w, &(struct queue_policy){ .age_ms = 60000 });
+	publish(w, "a", "1", 1);
+	pass_ms(w, 59000);
+	publish(w, "a", "2", 0);
+	pass_ms(w, 1000);
+	assert_string_equal(collect(w), "2");
+	assert_int_equal(session_dropped(dev(w), DROP_TOO_OLD), 1);
+}
+
+/* What was sent once comes again, whatever has been published meanwhile. */
+static void test_mail_in_flight_stays(void **state)
+{
+	struct world *w = *state;
+	sleep_with_mail(w, &(struct queue_policy){ .messages = 2, .age_ms = 300000 });
+	publish(w, "a", "1", 1);
+	ping(w, DEV, "dev");
+	assert_int_equal(hear(w, DEV)->type, SN_PUBLISH);
+	for (int i = 0; i < 4; i++)
+		pass_ms(w, 10500);
+	while (!list_empty(&w->out))
+		hear(w, DEV);
+	assert_int_equal(state_at(w, DEV), SN_ASLEEP);
+	publish(w, "a", "2", 1);
+	publish(w, "a", "3", 1);
+	pass_ms(w, 290000);
+	publish(w, "a", "4", 1);
+	assert_string_equal(collect(w), "1 4");
+}
+
+/* A device that is awake for good has the limits of everybody again. */
+static void test_connect_ends_the_mail_limits(void **state)
+{
+	struct world *w = *state;
+	struct queue_policy mail = { .messages = 1 };
+	sleep_with_mail(w, &mail);
+	assert_ptr_equal(dev(w)->queue_policy, &w->gw->conf.mail);
+	SAY(w, DEV, .type = SN_CONNECT, .protocol_id = 1, .duration_s = 60, .data = TEXT("dev"));
+	assert_code(w, DEV, SN_CONNACK, SN_ACCEPTED);
+	assert_null(dev(w)->queue_policy);
+}
+
+/* An active device that is slow may have more waiting than its mailbox holds. */
+static void test_falling_asleep_trims(void **state)
+{
+	struct world *w = *state;
+	w->gw->conf.mail = (struct queue_policy){ .messages = 3 };
+	connect_as(w, DEV, "dev", true);
+	subscribe_to(w, DEV, "a", 1);
+	static const char *const texts[] = { "1", "2", "3", "4", "5" };
+	for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
+		publish(w, "a", texts[i], 1);
+	assert_int_equal(hear(w, DEV)->type, SN_PUBLISH);
+	sleep_for(w, 100);
+	assert_string_equal(collect(w), "1 4 5");
+}
+
+/* 18 hours are the longest a device can announce (5.4.21); with PINGREQs it sleeps for days. */
+static void test_days_of_sleep(void **state)
+{
+	struct world *w = *state;
+	w->gw->conf.session_expiry_ms = 3600000; /* begins only when it is lost */
+	connect_as(w, DEV, "dev", false);
+	subscribe_to(w, DEV, "a", 1);
+	SAY(w, DEV, .type = SN_WILLTOPICUPD, .present = true, .data = TEXT("will"));
+	assert_hears(w, DEV, SN_WILLTOPICRESP);
+	sleep_for(w, 65535);
+	for (int day = 0; day < 7; day++) {
+		publish(w, "a", "x", 1);
+		pass_ms(w, 72000000);
+		assert_string_equal(collect(w), "x");
+	}
+	assert_int_equal(w->spy.n, 7); /* no will among them */
+	pass_ms(w, 72088000);
+	assert_int_equal(state_at(w, DEV), SN_ASLEEP);
+	pass_ms(w, 1000);
+	assert_hears(w, DEV, SN_DISCONNECT);
+	assert_spied(w, 8, "will", "");
+	pass_ms(w, 3599000);
+	assert_non_null(dev(w));
+	pass_ms(w, 2000);
+	assert_null(dev(w));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -286,6 +438,13 @@ int main(void)
 		world_test(test_sleeper_is_served),
 		world_test(test_from_another_address),
 		world_test(test_congested_while_awake),
+		world_test(test_mail_policies),
+		world_test(test_mail_of_a_kilobyte),
+		world_test(test_mail_grows_old),
+		world_test(test_mail_in_flight_stays),
+		world_test(test_connect_ends_the_mail_limits),
+		world_test(test_falling_asleep_trims),
+		world_test(test_days_of_sleep),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
