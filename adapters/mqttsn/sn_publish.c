@@ -46,10 +46,12 @@ static enum reason resolve_short(uint16_t id, uint8_t two[2], struct span *name)
 enum reason sn_resolve(const struct sn_gateway *gw, const struct sn_topics *topics,
 	const char *client_id, const struct sn_packet *p, uint8_t two[2], struct span *name)
 {
-	const struct sn_topic *t;
+	struct sn_topic *t;
 	switch (p->topic_type) {
 	case SN_TOPIC_NORMAL:
 		t = sn_topics_by_id(topics, p->topic_id);
+		if (t)
+			sn_topic_used(t);
 		*name = t ? sn_topic_name(t) : span_of(NULL, 0);
 		break;
 	case SN_TOPIC_PREDEFINED:

@@ -5,14 +5,16 @@
 /* REGISTER, SUBSCRIBE and UNSUBSCRIBE of devices (MQTT-SN 1.2, 6.5, 6.9). */
 
 /* The entry of a name the device knows by now. NULL: no room. */
-static struct sn_topic *take_up(const struct sn_peer *p, struct span name)
+static struct sn_topic *take_up(const struct sn_peer *p, struct span name, enum sn_origin origin)
 {
 	struct sn_topics *topics = sn_topics_of(p->link.session);
 	struct sn_topic *t = NULL;
 	if (topics)
-		t = sn_topics_add(topics, name, (uint32_t)p->gw->conf.topics_per_client);
-	if (t)
-		t->refused = false;
+		t = sn_topics_add(topics, name, origin, (uint32_t)p->gw->conf.topics_per_client);
+	if (!t)
+		return NULL;
+	t->refused = false;
+	sn_topic_used(t);
 	return t;
 }
 
@@ -20,7 +22,7 @@ static enum reason register_name(const struct sn_input *in, uint16_t *topic_id)
 {
 	if (!topic_valid_name(in->p->data))
 		return R_TOPIC_INVALID;
-	struct sn_topic *t = take_up(in->peer, in->p->data);
+	struct sn_topic *t = take_up(in->peer, in->p->data, SN_FROM_REGISTER);
 	if (!t)
 		return R_QUOTA;
 	t->announced = true;
@@ -88,7 +90,7 @@ static enum reason subscribe_peer(const struct sn_input *in, struct sn_packet *s
 	if (reason_failed(reason))
 		return reason;
 	bool one_name = !topic_has_wildcard(filter);
-	if (one_name && !(t = take_up(in->peer, filter)))
+	if (one_name && !(t = take_up(in->peer, filter, SN_FROM_SUBSCRIBE)))
 		return R_QUOTA;
 	reason = subscribe(in, filter);
 	if (reason_failed(reason))

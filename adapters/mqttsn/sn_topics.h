@@ -18,14 +18,21 @@ enum sn_as {           /* how messages of this name go to the device */
 	SN_AS_PREDEFINED,
 };
 
+enum sn_origin {         /* who brought the name up */
+	SN_FROM_GATEWAY, /* a message that a wildcard matched */
+	SN_FROM_REGISTER,
+	SN_FROM_SUBSCRIBE,
+};
+
 struct sn_topic {
-	char *name; /* owned */
-	uint16_t len;
-	uint16_t id;
+	uint32_t used_s; /* clock of the last use, for the dump */
+	uint16_t id, len;
 	uint16_t predefined_id; /* with SN_AS_PREDEFINED */
 	uint8_t as;             /* enum sn_as */
+	uint8_t origin : 2;     /* enum sn_origin */
 	bool announced : 1;     /* the device knows the id */
 	bool refused : 1;       /* the device wants no messages of this name */
+	uint8_t name[];
 };
 
 static inline struct span sn_topic_name(const struct sn_topic *t)
@@ -33,12 +40,22 @@ static inline struct span sn_topic_name(const struct sn_topic *t)
 	return span_of(t->name, t->len);
 }
 
+static inline void sn_topic_used(struct sn_topic *t)
+{
+	t->used_s = (uint32_t)(clock_ms() / 1000);
+}
+
+/* Entries lie one behind the other, by id. Most devices have a handful of names: only from
+ * SN_TOPICS_FEW on there is an index. */
+#define SN_TOPICS_FEW 8
 struct sn_topics {
 	struct session_extra extra;
-	struct sn_topic *all; /* owned; all[id - 1] */
-	uint16_t *slots;      /* owned; open addressing over the names; an id, 0: free */
-	uint32_t n, room;     /* of `all` */
-	uint32_t n_slots;     /* a power of two, at least twice `n` */
+	uint8_t *entries; /* owned */
+	uint32_t *index;  /* owned; where each id begins [n_slots / 2], and behind that ids in open
+			     addressing over the names, 0: free [n_slots] of uint16_t */
+	uint32_t used, room; /* octets of `entries` */
+	uint32_t n;          /* of entries */
+	uint32_t n_slots;    /* a power of two, at least twice `n`; 0: no index */
 };
 
 /* The session's table, made on first use; NULL: no memory. */
@@ -52,8 +69,10 @@ static inline struct sn_topics *sn_topics_peek(const struct session *s)
 /* A struct sn_topic is good until the next sn_topics_add(). `t` may be NULL: an empty table. */
 struct sn_topic *sn_topics_by_id(const struct sn_topics *t, uint16_t id);
 struct sn_topic *sn_topics_by_name(const struct sn_topics *t, struct span name);
-/* Finds or adds. NULL: `max` names are there already, or no memory. */
-struct sn_topic *sn_topics_add(struct sn_topics *t, struct span name, uint32_t max);
+/* Finds or adds; `origin` is that of a new name. NULL: `max` names are there already, or no memory.
+ */
+struct sn_topic *sn_topics_add(
+	struct sn_topics *t, struct span name, enum sn_origin origin, uint32_t max);
 /* The device may have rebooted: it must be told every id again before it is used. */
 void sn_topics_unannounce(struct sn_topics *t);
 

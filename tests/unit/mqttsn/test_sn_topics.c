@@ -39,10 +39,10 @@ static void test_ids_count_up(void **state)
 {
 	struct sn_topics *t = sn_topics_of(*state);
 	for (unsigned i = 0; i < 1000; i++)
-		assert_int_equal(sn_topics_add(t, name_of(i), 1000)->id, i + 1);
-	assert_null(sn_topics_add(t, name_of(1000), 1000));
+		assert_int_equal(sn_topics_add(t, name_of(i), SN_FROM_REGISTER, 1000)->id, i + 1);
+	assert_null(sn_topics_add(t, name_of(1000), SN_FROM_REGISTER, 1000));
 	for (unsigned i = 0; i < 1000; i++) { /* also when it is full */
-		assert_int_equal(sn_topics_add(t, name_of(i), 1000)->id, i + 1);
+		assert_int_equal(sn_topics_add(t, name_of(i), SN_FROM_REGISTER, 1000)->id, i + 1);
 		assert_int_equal(sn_topics_by_name(t, name_of(i))->id, i + 1);
 		assert_true(span_equal(
 			sn_topic_name(sn_topics_by_id(t, (uint16_t)(i + 1))), name_of(i)));
@@ -55,7 +55,7 @@ static void test_reserved_ids(void **state)
 	struct sn_topics *t = sn_topics_of(*state);
 	struct sn_topic *last = NULL, *next;
 	unsigned i = 0;
-	while ((next = sn_topics_add(t, name_of(i), UINT32_MAX))) {
+	while ((next = sn_topics_add(t, name_of(i), SN_FROM_REGISTER, UINT32_MAX))) {
 		last = next;
 		i++;
 	}
@@ -76,9 +76,9 @@ static void test_empty_table(void **state)
 static void test_names_of_any_octets(void **state)
 {
 	struct sn_topics *t = sn_topics_of(*state);
-	uint16_t a = sn_topics_add(t, span_of("a\0b", 3), 10)->id;
-	uint16_t b = sn_topics_add(t, span_of("a\0c", 3), 10)->id;
-	uint16_t c = sn_topics_add(t, span_of("a", 1), 10)->id;
+	uint16_t a = sn_topics_add(t, span_of("a\0b", 3), SN_FROM_REGISTER, 10)->id;
+	uint16_t b = sn_topics_add(t, span_of("a\0c", 3), SN_FROM_REGISTER, 10)->id;
+	uint16_t c = sn_topics_add(t, span_of("a", 1), SN_FROM_REGISTER, 10)->id;
 	assert_true(a != b && b != c && a != c);
 	assert_int_equal(sn_topics_by_name(t, span_of("a\0b", 3))->id, a);
 }
@@ -86,11 +86,35 @@ static void test_names_of_any_octets(void **state)
 static void test_unannounce(void **state)
 {
 	struct sn_topics *t = sn_topics_of(*state);
-	sn_topics_add(t, span_str("a"), 10)->announced = true;
-	sn_topics_add(t, span_str("b"), 10)->refused = true;
+	sn_topics_add(t, span_str("a"), SN_FROM_REGISTER, 10)->announced = true;
+	sn_topics_add(t, span_str("b"), SN_FROM_REGISTER, 10)->refused = true;
 	sn_topics_unannounce(t);
 	assert_false(sn_topics_by_id(t, 1)->announced);
 	assert_true(sn_topics_by_id(t, 2)->refused);
+}
+
+/* Four names are what a sensor has, and all that it costs. */
+static void test_few_names_are_small(void **state)
+{
+	struct sn_topics *t = sn_topics_of(*state);
+	for (unsigned i = 0; i < SN_TOPICS_FEW; i++)
+		sn_topics_add(t, name_of(i), SN_FROM_REGISTER, 100);
+	assert_null(t->index);
+	assert_true(t->room <= SN_TOPICS_FEW * 28);
+	sn_topics_add(t, name_of(SN_TOPICS_FEW), SN_FROM_REGISTER, 100);
+	assert_non_null(t->index);
+}
+
+static void test_what_is_told_of_a_name(void **state)
+{
+	struct sn_topics *t = sn_topics_of(*state);
+	assert_int_equal(
+		sn_topics_add(t, span_str("a"), SN_FROM_SUBSCRIBE, 9)->origin, SN_FROM_SUBSCRIBE);
+	assert_int_equal(sn_topics_add(t, span_str("a"), SN_FROM_REGISTER, 9)->origin,
+		SN_FROM_SUBSCRIBE); /* the first one that brought it up */
+	clock_freeze(5000, 0);
+	sn_topic_used(sn_topics_by_id(t, 1));
+	assert_int_equal(sn_topics_by_id(t, 1)->used_s, 5);
 }
 
 int main(void)
@@ -102,6 +126,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_empty_table, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names_of_any_octets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unannounce, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_few_names_are_small, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_told_of_a_name, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
