@@ -62,6 +62,44 @@ def test_sleep_cycles(site):
     assert sleeper.wait_exit() == 0, sleeper.output()
 
 
+def test_roaming(site):
+    """Devices that change their port under way lose and double nothing."""
+    gateway = site.gateway(mqttsn={"retry_interval": "200ms", "retry_count": 20}).start()
+    ports = ("-p", gateway.sn_port, "-n", 5, "-q", 2, "--persistent", "--roam", 1, "--quiet")
+    below = subscriber(site, *ports, "-i", "below", "-t", "roam/%n", "--check", "-c", 300)
+    below.wait_line(r"^ready")
+    out = sim(*ports, "-i", "up", "-t", "roam/%n", "-c", 300, "--rate", 500, "publish")
+    assert b"sent=1500 acked=1500" in out.stdout and b"roams=0" not in out.stdout, out.stdout
+    assert below.wait_exit() == 0, below.output()
+    assert "distinct=1500 missing=0 doubled=0 disordered=0" in below.lines[-1], below.output()
+
+
+def test_wills(site):
+    gateway = site.gateway().start()
+    local = site.mqtt(gateway, "local")
+    local.subscribe("will/#", 1)
+    will = ("-p", gateway.sn_port, "--will-topic", "will/a", "--will-message", "gone", "--keepalive", 1, "--vanish")
+    sim(*will, "-i", "one", "connect")
+    sim(*will, "-i", "two", "--new-will-topic", "will/b", "--new-will-message", "later", "connect")
+    until(lambda: len(local.messages) == 2, "both wills")
+    assert sorted((m.topic, m.payload) for m in local.messages) == [("will/a", b"gone"), ("will/b", b"later")]
+
+
+def test_seed_decides_what_is_lost(site):
+    gateway = site.gateway(mqttsn={"qos_minus_one": "all"}).start()
+    local = site.mqtt(gateway, "local")
+    local.subscribe("#", 1)
+    arrived = []
+    for number, seed in enumerate((1, 1, 2)):
+        sim("-p", gateway.sn_port, "-t", "xy", "-q", -1, "-c", 200, "--rate", 2000, "--loss", 50, "--seed", seed,
+            "publish")
+        local.publish("end/%d" % number)
+        until(lambda: "end/%d" % number in [m.topic for m in local.messages], "the end of round %d" % number)
+        arrived.append([m.payload for m in local.messages if m.topic == "xy"])
+        local.messages.clear()
+    assert arrived[0] == arrived[1] and arrived[0] != arrived[2] and 50 < len(arrived[0]) < 150, arrived
+
+
 def test_wrong_use(site):
     assert sim("-q", 3, "-t", "x", "publish", check=False).returncode == 64
     assert sim("dance", check=False).returncode == 64

@@ -6,7 +6,7 @@ import re
 import harness
 
 DEVICES = 50
-NETWORK = ("--loss", 30, "--dup", 10, "--reorder", 10, "--retry-ms", 100, "--retries", 100)
+NETWORK = ("--loss", 30, "--dup", 20, "--reorder", 20, "--retry-ms", 100, "--retries", 100)
 
 
 def sim(site, *args):
