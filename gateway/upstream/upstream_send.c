@@ -141,10 +141,12 @@ static bool may_send(const struct upstream *u)
 	return !u->draining || clock_ms() < u->drain_until_ms;
 }
 
-/* In bursts of half a window: measured best, and the bridge is woken less often. */
+/* Every free credit is used in the turn that frees it. Waiting for half a window would let the
+ * line fall silent after each burst, and Nagle at the broker then waits for our delayed ACK (40
+ * ms): measured with a window of 64, 3 000 messages a second instead of 30 000. */
 void upstream_send(struct upstream *u)
 {
-	if (!may_send(u) || u->in_flight > u->window / 2)
+	if (!may_send(u))
 		return;
 	while (u->in_flight < u->window) {
 		struct entry *e = backlog_next(u->backlog);
