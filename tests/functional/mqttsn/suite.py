@@ -152,6 +152,7 @@ class Case:
         self.gateway = bench.gateway
         self.local = bench.local
         self.number = next(bench.numbers)
+        self.fence_topic = "fence/%d" % self.number
         self.ids = itertools.count(1)
         self.devices = []
         self.two_names = []
@@ -187,14 +188,13 @@ class Case:
     def fence(self):
         """Everything published before has arrived at the MQTT side."""
         mark = b"%d" % next(self.ids)
-        topic = self.topic("fence")
-        self.local.publish(topic, mark, 2)
-        until(lambda: mark in self.local.payloads(topic), "the fence")
+        self.local.publish(self.fence_topic, mark, 2)
+        until(lambda: mark in self.local.payloads(self.fence_topic), "the fence")
 
     def mine(self):
         own = "c%d/" % self.number
         return [m for m in self.local.messages[self.since:]
-                if (m.topic.startswith(own) or m.topic in self.two_names) and not m.topic.endswith("/fence")]
+                if m.topic.startswith(own) or m.topic in self.two_names]
 
     def heard(self):
         """(topic, payload) of what has been published to the topics of this case."""
@@ -209,10 +209,9 @@ class Case:
         """The payload of the retained message, None: there is none."""
         late = self.bench.site.mqtt(self.gateway, self.client_id())
         late.subscribe(topic, 1)
-        late.publish(self.topic("fence"), b"", 1)
-        late.subscribe(self.topic("fence"), 1)
-        late.publish(self.topic("fence"), b"end", 1)
-        until(lambda: b"end" in late.payloads(self.topic("fence")), "the fence")
+        late.subscribe(self.fence_topic, 1)
+        late.publish(self.fence_topic, b"end", 1)
+        until(lambda: b"end" in late.payloads(self.fence_topic), "the fence")
         kept = [m.payload for m in late.messages if m.topic == topic and m.retain]
         late.close()
         return kept[0] if kept else None

@@ -10,7 +10,7 @@ from suite import as_id, u16
 
 def prepare(site):
     return suite.Bench(site, predefined="[*]\n5 = predefined/five\n",
-                       mqttsn={"retry_interval": "300ms", "retry_count": 1, "session_expiry": "2s"})
+                       mqttsn={"session_expiry": "2s"})
 
 
 def kept(c, **arguments):
