@@ -1,5 +1,7 @@
 #include "gateway/core/outqueue.h"
 
+#include "gateway/core/sub_ids.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -29,7 +31,7 @@ static struct delivery delivery_of(struct message *m, const struct offer *o)
 	return (struct delivery){
 		.msg = m,
 		.queued_ms = clock_ms(),
-		.sub_id = o->sub_id,
+		.sub_ids = o->sub_ids,
 		.qos = o->qos,
 		.state = DELIVERY_QUEUED,
 		.retain = o->retain,
@@ -40,6 +42,7 @@ static void delivery_free(struct outqueue *q, struct delivery *d)
 {
 	q->bytes -= message_size(d->msg);
 	message_unref(d->msg);
+	sub_ids_unref(d->sub_ids);
 	free(d);
 }
 
@@ -364,6 +367,7 @@ static enum reason enqueue(struct outqueue *q, struct message *m, const struct o
 		return R_QUOTA;
 	}
 	*d = delivery_of(message_ref(m), o);
+	sub_ids_ref(d->sub_ids);
 	list_append(&q->queue, &d->node);
 	q->n_queued++;
 	q->bytes += message_size(m);

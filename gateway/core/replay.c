@@ -160,7 +160,7 @@ static void offer_next(struct router *r, struct replay *rp)
 			.qos = MIN(m->qos, sub->opts.qos),
 			.retain = true,
 			.replay = true,
-			.sub_id = sub->opts.sub_id,
+			.sub_ids = sub->opts.sub_id,
 		};
 		if (!reason_failed(router_offer(r, sub->who, m, &offer, NULL)))
 			r->delivered++;

@@ -3,6 +3,7 @@
 #include "gateway/base/count.h"
 #include "gateway/base/util.h"
 #include "gateway/core/router_parts.h"
+#include "gateway/core/sub_ids.h"
 #include "gateway/core/topic.h"
 
 #include <assert.h>
@@ -88,8 +89,8 @@ struct publication {
 	bool past_gates;           /* they have had it already */
 };
 
-/* MQTT 5.0, 3.3.4: of overlapping filters the highest QoS counts. The shown retain flag and the
- * subscription identifier are those of that subscription. Nothing is offered yet: an offer must not
+/* MQTT 5.0, 3.3.4: of overlapping filters the highest QoS counts, and the retain flag shown is that
+ * of this subscription; the identifiers are those of all. Nothing is offered yet: an offer must not
  * run while the tree is walked. */
 static void collect(struct topicleaf *leaf, void *arg)
 {
@@ -102,15 +103,19 @@ static void collect(struct topicleaf *leaf, void *arg)
 		return;
 	if (sub->opts.no_local && s->who->origin == p->from->origin)
 		return;
-	if (list_empty(&s->touched))
+	uint32_t sub_ids = sub->opts.sub_id;
+	if (list_empty(&s->touched)) {
 		list_append(s->gate ? &p->gates : &p->locals, &s->touched);
-	else if (qos <= s->best.qos)
-		return;
+	} else {
+		sub_ids = s->best.sub_ids = sub_ids_add(s->best.sub_ids, sub_ids);
+		if (qos <= s->best.qos)
+			return;
+	}
 	s->best = (struct offer){
 		.from = p->from,
 		.qos = qos,
 		.retain = p->msg->retain && (s->gate || sub->opts.retain_as_published),
-		.sub_id = sub->opts.sub_id,
+		.sub_ids = sub_ids,
 	};
 }
 
@@ -134,9 +139,9 @@ static struct subscriber *take_first(struct list *touched)
 static void publication_drop(struct publication *p)
 {
 	while (!list_empty(&p->gates))
-		take_first(&p->gates);
+		sub_ids_unref(take_first(&p->gates)->best.sub_ids);
 	while (!list_empty(&p->locals))
-		take_first(&p->locals);
+		sub_ids_unref(take_first(&p->locals)->best.sub_ids);
 }
 
 /* A gate that refuses QoS 0 has counted its loss, and the others still get the message. */
@@ -148,11 +153,25 @@ static enum reason offer_gates(
 		struct offer *offer = &s->best;
 		enum reason reason = router_offer(r, s, p->msg, offer, offer->qos ? receipt : NULL);
 
+		sub_ids_unref(offer->sub_ids);
 		if (reason_failed(reason) && p->msg->qos > 0)
 			return reason;
 		*withheld |= offer->withhold;
 	}
 	return R_SUCCESS;
+}
+
+/* False: it has no right to it. */
+static bool offer_local(
+	struct router *r, struct publication *p, struct subscriber *s, struct receipt *receipt)
+{
+	if (!router_allows(r, s->who, ACCESS_RECEIVE, message_topic(p->msg))) {
+		count_one(&not_allowed);
+		return false;
+	}
+	if (!reason_failed(router_offer(r, s, p->msg, &s->best, s->best.qos ? receipt : NULL)))
+		r->delivered++;
+	return true;
 }
 
 static bool offer_locals(struct router *r, struct publication *p, struct receipt *receipt)
@@ -162,14 +181,8 @@ static bool offer_locals(struct router *r, struct publication *p, struct receipt
 	while (!list_empty(&p->locals)) {
 		struct subscriber *s = take_first(&p->locals);
 
-		if (!router_allows(r, s->who, ACCESS_RECEIVE, message_topic(p->msg))) {
-			count_one(&not_allowed);
-			continue;
-		}
-		any = true;
-		if (!reason_failed(
-			    router_offer(r, s, p->msg, &s->best, s->best.qos ? receipt : NULL)))
-			r->delivered++;
+		any |= offer_local(r, p, s, receipt);
+		sub_ids_unref(s->best.sub_ids);
 	}
 	return any;
 }

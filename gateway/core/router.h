@@ -30,9 +30,9 @@ struct offer {
 	uint8_t qos;                 /* the lower of published and granted */
 	bool retain;                 /* the flag to show to the subscriber */
 	bool replay;                 /* a retained message, sent because of a new subscription */
-	uint32_t sub_id;
-	bool withhold; /* set by a gate: local subscribers get nothing now; the gate will call
-			  router_deliver() */
+	uint32_t sub_ids; /* see sub_ids.h; valid during the call, who keeps it takes a reference */
+	bool withhold;    /* set by a gate: local subscribers get nothing now; the gate will call
+			     router_deliver() */
 };
 
 struct subscriber_ops {

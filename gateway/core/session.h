@@ -43,8 +43,8 @@ struct delivery {
 	struct list node;    /* the session's */
 	struct message *msg; /* counted */
 	int64_t queued_ms;   /* clock_ms() at which it was taken */
-	uint32_t sub_id;
-	uint16_t packet_id; /* 0 at QoS 0 */
+	uint32_t sub_ids;    /* counted, see sub_ids.h */
+	uint16_t packet_id;  /* 0 at QoS 0 */
 	uint8_t qos;
 	uint8_t state : 2;
 	bool dup : 1;
@@ -151,6 +151,11 @@ static inline void session_heard(struct session *s)
 	s->heard_ms = clock_ms();
 }
 void session_set_keepalive(struct session *s, int64_t keepalive_ms); /* counts from now */
+/* For the detach that comes. */
+static inline void session_set_expiry(struct session *s, uint32_t expiry_s)
+{
+	s->expiry_s = expiry_s;
+}
 void session_set_will(struct session *s, struct message *will,
 	uint32_t delay_s); /* takes a reference; NULL: none */
 void session_set_extra(struct session *s, struct session_extra *extra);

@@ -45,6 +45,19 @@ static size_t utf8_decode(const uint8_t *p, size_t left, uint32_t *codepoint)
 	return c >= least[len] && c <= 0x10ffff ? len : 0;
 }
 
+bool utf8_well_formed(struct span s)
+{
+	for (size_t i = 0; i < s.len;) {
+		uint32_t c;
+		size_t len = utf8_decode(s.p + i, s.len - i, &c);
+
+		if (len == 0 || (c >= 0xd800 && c <= 0xdfff))
+			return false;
+		i += len;
+	}
+	return true;
+}
+
 bool utf8_valid(struct span s)
 {
 	for (size_t i = 0; i < s.len;) {

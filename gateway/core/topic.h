@@ -12,6 +12,9 @@
  * drop the link for them, no control characters and no non-characters. */
 bool utf8_valid(struct span s);
 
+/* Well-formed UTF-8 and no more: what a payload may be (MQTT 5.0, 3.3.2.3.2). */
+bool utf8_well_formed(struct span s);
+
 /* Set once at start from [limits]; never above the two constants times 8. */
 void topic_set_limits(size_t max_bytes, unsigned max_levels);
 

@@ -6,6 +6,7 @@
 #include "gateway/base/timer.h"
 #include "gateway/base/util.h"
 #include "gateway/core/router.h"
+#include "gateway/core/sub_ids.h"
 #include "gateway/core/topic.h"
 
 #include <stdio.h>
@@ -18,6 +19,8 @@ enum { SEEN_MAX = 512 };
 struct seen {
 	char topic[40];
 	struct offer offer;
+	size_t n_ids;
+	uint32_t ids_sum;
 };
 
 struct box {
@@ -61,6 +64,10 @@ static enum reason box_offer(
 	struct span topic = message_topic(m);
 	snprintf(seen->topic, sizeof(seen->topic), "%.*s", SPAN_ARGS(topic));
 	seen->offer = *offer;
+	seen->n_ids = sub_ids_count(offer->sub_ids);
+	seen->ids_sum = 0;
+	for (size_t i = 0; i < seen->n_ids; i++)
+		seen->ids_sum += sub_ids_at(offer->sub_ids, i);
 	offer->withhold = b->withhold;
 	if (b->keep)
 		receipt_hold(receipt, &b->hold);

@@ -33,7 +33,7 @@ static void a_new_subscription_gets_them_later(void **state)
 	assert_true(a->seen[0].offer.retain);
 	assert_true(a->seen[0].offer.replay);
 	assert_int_equal(a->seen[0].offer.qos, 1);
-	assert_int_equal(a->seen[0].offer.sub_id, 7);
+	assert_int_equal(a->seen[0].offer.sub_ids, 7);
 	assert_int_equal(a->seen[0].offer.from->origin, 0);
 	assert_false(a->had_receipt);
 	turns();
@@ -115,7 +115,7 @@ static void a_repeated_subscription_starts_again(void **state)
 	a->room = 100;
 	turns();
 	assert_int_equal(a->n, 5 + 20);
-	assert_int_equal(a->seen[5].offer.sub_id, 9);
+	assert_int_equal(a->seen[5].offer.sub_ids, 9);
 }
 
 static void one_who_unsubscribes_gets_no_more(void **state)

@@ -34,13 +34,17 @@ static void goes_to_those_who_subscribed(void **state)
 static void once_each_at_the_highest_qos(void **state)
 {
 	(void)state;
-	subscribe_opts(a, "plant/#", (struct sub_opts){ .qos = 0, .sub_id = 1 });
-	subscribe_opts(a, "plant/7", (struct sub_opts){ .qos = 2, .sub_id = 2 });
-	subscribe_opts(a, "+/7", (struct sub_opts){ .qos = 1, .sub_id = 3 });
+	subscribe_opts(a, "plant/#", (struct sub_opts){ .qos = 0, .sub_id = 10 });
+	subscribe_opts(a, "plant/7", (struct sub_opts){ .qos = 2, .sub_id = 200 });
+	subscribe_opts(a, "+/7", (struct sub_opts){ .qos = 1, .sub_id = 3000 });
+	subscribe_opts(a, "+/+", (struct sub_opts){ .qos = 1 });
 	assert_int_equal(publish("plant/7", 2), R_SUCCESS);
 	assert_int_equal(a->n, 1);
 	assert_int_equal(a->seen[0].offer.qos, 2);
-	assert_int_equal(a->seen[0].offer.sub_id, 2);
+	/* MQTT 5.0, 3.3.4: the identifiers of all that matched and have one */
+	assert_int_equal(a->seen[0].n_ids, 3);
+	assert_int_equal(a->seen[0].ids_sum, 3210);
+	assert_int_equal(sub_ids_blocks(), 0);
 }
 
 static void not_to_oneself_with_no_local(void **state)

@@ -72,7 +72,7 @@ static void a_repetition_replaces_the_options(void **state)
 	publish("x", 2);
 	assert_int_equal(a->n, 1);
 	assert_int_equal(a->seen[0].offer.qos, 2);
-	assert_int_equal(a->seen[0].offer.sub_id, 2);
+	assert_int_equal(a->seen[0].offer.sub_ids, 2);
 }
 
 static void unsubscribing(void **state)
