@@ -5,6 +5,8 @@
 #include "gateway/base/addr.h"
 
 #include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 
 #define SECOND INT64_C(1000)
@@ -25,6 +27,44 @@ static const char *check_listen(const char *value)
 	return NULL;
 }
 
+int sn_conf_addr(const char *text, uint16_t default_port, struct addr *a)
+{
+	char uri[300];
+	struct uri u;
+	if (addr_from_text(a, text, default_port) == 0)
+		return 0;
+	if (snprintf(uri, sizeof(uri), "udp://%s", text) >= (int)sizeof(uri) ||
+		uri_parse(&u, uri) < 0 || u.path[0])
+		return -EINVAL;
+	return addr_from_text(a, u.host, u.port ? u.port : default_port);
+}
+
+static const char *check_multicast(const char *value)
+{
+	struct addr a;
+	if (sn_conf_addr(value, SN_DEFAULT_PORT, &a) < 0 || !addr_is_multicast(&a))
+		return "a numeric multicast address, such as 239.255.18.84 or [ff05::1]:1885";
+	return NULL;
+}
+
+static const char *check_destination(const char *value)
+{
+	struct addr a;
+	if (sn_conf_addr(value, SN_DEFAULT_PORT, &a) < 0 || addr_is_any(&a))
+		return "a numeric address and a port, such as 239.255.18.84:1885, "
+		       "[ff05::1]:1885 or 10.0.0.255:1884";
+	return NULL;
+}
+
+static const char *check_forwarder(const char *value)
+{
+	struct addr a;
+	if (strcmp(value, SN_FORWARDERS_ANY) == 0 || strcmp(value, SN_FORWARDERS_NONE) == 0 ||
+		(addr_from_text(&a, value, 0) == 0 && !addr_is_any(&a)))
+		return NULL;
+	return "any, none, or numeric addresses without a port";
+}
+
 #define ROW(field) .offset = offsetof(struct sn_conf, field)
 
 static const struct conf_row rows[] = {
@@ -41,9 +81,68 @@ static const struct conf_row rows[] = {
 		.def = "no",
 		.help = "Permits listeners beyond loopback without encryption: everybody who "
 			"reaches them can read and forge what devices say." },
+	{ .key = "multicast",
+		.type = CONF_LIST,
+		ROW(multicast),
+		.check = check_multicast,
+		.sample = "239.255.18.84:1885, [ff05::1]:1885",
+		.help = "Groups in which the listeners hear SEARCHGW from devices that look for a "
+			"gateway; the port, when it is not that of the listener." },
+	{ .key = "multicast_interface",
+		.type = CONF_STRING,
+		ROW(multicast_interface),
+		.sample = "eth0",
+		.help = "Where groups are joined and multicast is sent; otherwise where the "
+			"listener's address is, or where the system thinks best." },
+	{ .key = "multicast_ttl",
+		.type = CONF_INT,
+		ROW(multicast_ttl),
+		.min = 0,
+		.max = 255,
+		.def = "1",
+		.help = "How many hops far ADVERTISE and GWINFO go by multicast: 1 stays in the "
+			"network." },
+	{ .key = "advertise",
+		.type = CONF_LIST,
+		ROW(advertise),
+		.base_only = true,
+		.check = check_destination,
+		.reload = true,
+		.sample = "239.255.18.84:1885, [ff05::1]:1885, 10.0.0.255:1884",
+		.help = "Where the gateway makes itself known with ADVERTISE: multicast, broadcast "
+			"or single addresses; without a port it is 1884." },
+	{ .key = "advertise_interval",
+		.type = CONF_TIME,
+		ROW(advertise_interval_ms),
+		.base_only = true,
+		.max = 65535 * SECOND,
+		.def = "15m",
+		.reload = true,
+		.help = "Time between two ADVERTISE (T_adv); 0 sends none." },
+	{ .key = "gwinfo_delay",
+		.type = CONF_TIME,
+		ROW(gwinfo_delay_ms),
+		.base_only = true,
+		.max = MINUTE,
+		.def = "0",
+		.reload = true,
+		.help = "SEARCHGW is answered to the asker at once. With a time here, GWINFO also "
+			"goes to the multicast destinations of advertise, after a random part of "
+			"it, so that others need not ask." },
+	{ .key = "forwarders",
+		.type = CONF_LIST,
+		ROW(forwarders),
+		.def = SN_FORWARDERS_ANY,
+		.check = check_forwarder,
+		.reload = true,
+		.sample = "10.0.0.7, 10.0.0.8",
+		.help = "From which addresses encapsulated messages of wireless nodes are taken: "
+			"any, none, or a list. A forwarder can speak for all nodes behind it, and "
+			"with any of them everybody can be one." },
 	{ .key = "gateway_id",
 		.type = CONF_INT,
 		ROW(gateway_id),
+		.base_only = true,
 		.min = 1,
 		.max = 255,
 		.def = "1",
@@ -87,6 +186,7 @@ static const struct conf_row rows[] = {
 	{ .key = "predefined_file",
 		.type = CONF_FILE,
 		ROW(predefined_file),
+		.base_only = true,
 		.reload = true,
 		.sample = "/etc/tidegate/topics.conf",
 		.help = "Predefined topic ids: [*] or [client-id] headers with lines id = topic "
@@ -111,6 +211,7 @@ static const struct conf_row rows[] = {
 	{ .key = "session_expiry",
 		.type = CONF_TIME,
 		ROW(session_expiry_ms),
+		.base_only = true,
 		.min = SECOND,
 		.max = 3650 * DAY,
 		.def = "7d",
@@ -120,6 +221,7 @@ static const struct conf_row rows[] = {
 	{ .key = "topics_per_client",
 		.type = CONF_INT,
 		ROW(topics_per_client),
+		.base_only = true,
 		.min = 1,
 		.max = 65534,
 		.def = "1000",
@@ -163,6 +265,7 @@ static const struct conf_row rows[] = {
 	{ .key = "half_open",
 		.type = CONF_INT,
 		ROW(half_open),
+		.base_only = true,
 		.min = 1,
 		.max = 100000,
 		.def = "200",
@@ -180,22 +283,58 @@ static bool stays_here(const char *listen)
 	       addr_is_loopback(&a);
 }
 
+/* Words stand alone. */
+static int check_forwarders(const struct conf *conf, const char *name,
+	const struct conf_list *forwarders, struct conf_error *err)
+{
+	struct addr a;
+	for (size_t i = 0; i < forwarders->n && forwarders->n > 1; i++) {
+		if (addr_from_text(&a, forwarders->items[i], 0) < 0)
+			return conf_fail(err, conf, name, "forwarders",
+				"%s does not go together with others", forwarders->items[i]);
+	}
+	return 0;
+}
+
+static int check_interface(
+	const struct conf *conf, const char *name, const char *interface, struct conf_error *err)
+{
+	if (!interface || strlen(interface) < IF_NAMESIZE)
+		return 0;
+	return conf_fail(err, conf, name, "multicast_interface",
+		"%s is no name of a network interface, such as eth0", interface);
+}
+
+static int check_predefined(
+	const struct conf *conf, const struct sn_conf *c, struct conf_error *err)
+{
+	char why[400];
+	struct sn_predefined *predefined;
+	if (sn_predefined_load(c->predefined_file, &predefined, why, sizeof(why)) < 0)
+		return conf_fail(err, conf, mqttsn_conf_section.name, "predefined_file", "%s", why);
+	sn_predefined_free(predefined);
+	return 0;
+}
+
 static int check(const struct conf *conf, void *section, struct conf_error *err)
 {
 	const struct sn_conf *c = section;
+	const char *name = conf_section_name(conf, section);
+	bool named = strcmp(name, mqttsn_conf_section.name) != 0;
+	if (named && !conf_is_set(conf, name, "listen"))
+		return conf_fail(
+			err, conf, name, "listen", "is missing; each group has its own listeners");
 	for (size_t i = 0; i < c->listen.n && !c->allow_plain; i++) {
 		if (!stays_here(c->listen.items[i]))
-			return conf_fail(err, conf, "mqttsn", "listen",
+			return conf_fail(err, conf, name, "listen",
 				"%s is not on loopback and not encrypted; set allow_plain = yes if "
 				"its network can be trusted",
 				c->listen.items[i]);
 	}
-	char why[400];
-	struct sn_predefined *predefined;
-	if (sn_predefined_load(c->predefined_file, &predefined, why, sizeof(why)) < 0)
-		return conf_fail(err, conf, "mqttsn", "predefined_file", "%s", why);
-	sn_predefined_free(predefined);
-	return 0;
+	int rc = check_forwarders(conf, name, &c->forwarders, err);
+	if (rc == 0)
+		rc = check_interface(conf, name, c->multicast_interface, err);
+	return rc < 0 || named ? rc : check_predefined(conf, c, err);
 }
 
 const struct conf_section mqttsn_conf_section = {
@@ -206,5 +345,8 @@ const struct conf_section mqttsn_conf_section = {
 	.n_rows = ARRAY_SIZE(rows),
 	.optional = true,
 	.in_sample = true,
+	.named = "A further group of listeners, for devices that want other values: another "
+		 "network, or sleepers with longer retries. It has its own listen; what it does "
+		 "not set is as in [mqttsn].",
 	.check = check,
 };

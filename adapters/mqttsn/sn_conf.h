@@ -1,6 +1,7 @@
 #ifndef TIDEGATE_ADAPTERS_MQTTSN_SN_CONF_H
 #define TIDEGATE_ADAPTERS_MQTTSN_SN_CONF_H
 
+#include "gateway/base/addr.h"
 #include "gateway/base/conf.h"
 #include "gateway/core/queue_policy.h"
 
@@ -10,10 +11,21 @@
 enum sn_minus_one { SN_MINUS_ONE_OFF, SN_MINUS_ONE_PREDEFINED, SN_MINUS_ONE_ALL };
 enum sn_takeover { SN_TAKEOVER_REFUSE, SN_TAKEOVER_SAME_IP, SN_TAKEOVER_ALLOW };
 
-/* Section [mqttsn]. */
+#define SN_DEFAULT_PORT    1884
+#define SN_FORWARDERS_ANY  "any"
+#define SN_FORWARDERS_NONE "none"
+
+/* Section [mqttsn], or [mqttsn.NAME]: a further group of listeners. */
 struct sn_conf {
 	struct conf_list listen;
 	bool allow_plain;
+	struct conf_list multicast;
+	const char *multicast_interface;
+	int64_t multicast_ttl;
+	struct conf_list advertise;
+	int64_t advertise_interval_ms; /* T_adv */
+	int64_t gwinfo_delay_ms;       /* 0: no GWINFO by multicast */
+	struct conf_list forwarders;
 	int64_t gateway_id;
 	int64_t retry_interval_ms; /* T_retry */
 	int64_t retry_count;       /* N_retry */
@@ -27,5 +39,9 @@ struct sn_conf {
 	struct queue_policy mail; /* of a sleeper */
 	int64_t half_open;
 };
+
+/* "10.0.0.255:1885", "[ff05::1]:1885", "ff05::1": numeric, with the port or without. 0 or -EINVAL.
+ */
+int sn_conf_addr(const char *text, uint16_t default_port, struct addr *a);
 
 #endif

@@ -52,13 +52,19 @@ bool sn_client_id(struct span data, char id[SN_CLIENT_ID_MAX + 1])
 	return true;
 }
 
-bool sn_may_speak_for(const struct sn_gateway *gw, const struct session *s, const struct addr *from)
+bool sn_may_speak_for(const struct session *s, const struct sn_route *from)
 {
-	if (gw->conf.takeover == SN_TAKEOVER_ALLOW || addr_equal(&s->who.peer, from))
+	const struct sn_peer *p = sn_peer_of_session(s);
+	int policy = sn_route_conf(from)->takeover;
+	if (p && sn_route_equal(&p->route, from))
 		return true;
-	if (gw->conf.takeover == SN_TAKEOVER_REFUSE && s->link)
+	if (p) /* of two groups the stricter one decides */
+		policy = MIN(policy, sn_peer_conf(p)->takeover);
+	if (policy == SN_TAKEOVER_ALLOW)
+		return true;
+	if (policy == SN_TAKEOVER_REFUSE && s->link)
 		return false;
-	return addr_same_ip(&s->who.peer, from);
+	return addr_same_ip(&s->who.peer, &from->addr);
 }
 
 static bool may_connect(
@@ -67,7 +73,7 @@ static bool may_connect(
 	static struct log_limit limit = LOG_LIMIT(5, 60000);
 	char text[ADDR_TEXT_MAX];
 	const struct session *s = sessions_find(gw->env.sessions, PROTO_MQTTSN, client_id);
-	if (!s || sn_may_speak_for(gw, s, &from->addr))
+	if (!s || sn_may_speak_for(s, from))
 		return true;
 	count_one(&refused);
 	log_limited(&limit, LOG_LEVEL_INFO,
@@ -109,7 +115,7 @@ static enum reason attach(struct sn_peer *p, const struct opening *o)
 		/* What began with CleanSession is not resumed by a CONNECT without. */
 		.clean_start = o->clean || (old && old->expiry_s == 0),
 		.expiry_s = o->clean ? 0 : (uint32_t)(gw->conf.session_expiry_ms / 1000),
-		.keepalive_ms = sn_silence_ms(gw, o->duration_s),
+		.keepalive_ms = sn_silence_ms(sn_peer_conf(p), o->duration_s),
 		.window = 1,
 		.datagram = true,
 		.keep_will = true,
@@ -157,7 +163,7 @@ static void ask(struct sn_peer *p)
 static void proceed(struct sn_peer *p, enum sn_state state)
 {
 	sn_peer_set_state(p, state);
-	timer_arm(&p->timer, p->gw->conf.retry_interval_ms * 3 / 2);
+	timer_arm(&p->timer, sn_peer_conf(p)->retry_interval_ms * 3 / 2);
 	ask(p);
 }
 

@@ -20,7 +20,7 @@ static void wait_for(struct sn_peer *p, enum sn_wait what, uint16_t msg_id)
 	p->waiting = (uint8_t)what;
 	p->msg_id = msg_id;
 	p->tries = 0;
-	timer_arm(&p->timer, p->gw->conf.retry_interval_ms);
+	timer_arm(&p->timer, sn_peer_conf(p)->retry_interval_ms);
 }
 
 static void stop_waiting(struct sn_peer *p)
@@ -215,7 +215,7 @@ static void repeat(struct sn_peer *p)
 {
 	const struct sn_topic *t;
 	count_one(&repeated);
-	timer_arm(&p->timer, p->gw->conf.retry_interval_ms);
+	timer_arm(&p->timer, sn_peer_conf(p)->retry_interval_ms);
 	switch ((enum sn_wait)p->waiting) {
 	case SN_WAIT_REGACK:
 		t = sn_topics_by_id(sn_topics_peek(p->link.session), p->topic_id);
@@ -250,7 +250,7 @@ void sn_retry(struct sn_peer *p)
 		stop_waiting(p);
 		session_pump(p->link.session);
 		sn_settle(p);
-	} else if (p->waiting && p->tries < p->gw->conf.retry_count) {
+	} else if (p->waiting && p->tries < sn_peer_conf(p)->retry_count) {
 		p->tries++;
 		repeat(p);
 	} else if (p->waiting) {
@@ -266,7 +266,7 @@ static void pause_delivery(struct sn_peer *p)
 		sn_fall_asleep(p);
 	} else if (p->state == SN_ACTIVE) {
 		p->waiting = SN_WAIT_PAUSE;
-		timer_arm(&p->timer, p->gw->conf.wait_interval_ms);
+		timer_arm(&p->timer, sn_peer_conf(p)->wait_interval_ms);
 	}
 }
 
@@ -311,7 +311,7 @@ static void on_unknown_id(struct sn_peer *p, uint16_t msg_id, uint16_t topic_id)
 	forget_id(p, d, topic_id);
 	if (!d)
 		return;
-	if (p->unknown_ids++ >= MAX(p->gw->conf.retry_count, 1)) {
+	if (p->unknown_ids++ >= MAX(sn_peer_conf(p)->retry_count, 1)) {
 		p->unknown_ids = 0;
 		session_refused(s, msg_id);
 		return;

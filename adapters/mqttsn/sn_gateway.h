@@ -3,7 +3,9 @@
 
 #include "adapters/adapter.h"
 #include "adapters/mqttsn/sn_codec.h"
-#include "adapters/mqttsn/sn_conf.h"
+#include "adapters/mqttsn/sn_discovery.h"
+#include "adapters/mqttsn/sn_forward.h"
+#include "adapters/mqttsn/sn_group.h"
 #include "adapters/mqttsn/sn_predefined.h"
 #include "adapters/mqttsn/sn_socket.h"
 #include "gateway/base/list.h"
@@ -14,9 +16,17 @@
 
 /* The way a datagram came, and its answer goes back. */
 struct sn_route {
-	struct sn_socket *socket; /* borrowed */
-	struct addr addr;
+	struct sn_socket *socket; /* borrowed: the listener */
+	struct addr addr;         /* of the device or its forwarder; family 0: not known any more */
+	struct sn_node *node;     /* behind a forwarder, else NULL; a peer owns its own */
+	bool multicast;           /* it came to a group of gateways, not to us */
 };
+
+/* What the section of the listener says. */
+static inline const struct sn_conf *sn_route_conf(const struct sn_route *route)
+{
+	return route->socket->group->conf;
+}
 
 /* What is legal depends on it: the state table of sn_receive.c. */
 enum sn_state {
@@ -40,10 +50,14 @@ struct sn_stranger_slot {
 /* The adapter: all that is shared by its peers. */
 struct sn_gateway {
 	struct env env;
-	struct sn_conf conf;              /* without what is only needed at the start */
+	struct sn_conf conf;  /* of [mqttsn]; holds for the whole gateway */
+	struct sn_group base; /* [mqttsn] as the section of its listeners */
+	struct list groups;   /* of sn_group.node, owned: [mqttsn.NAME] */
+	struct sn_discovery discovery;
 	struct sn_predefined *predefined; /* owned */
 	struct sn_socket **sockets;       /* owned */
 	size_t n_sockets;
+	struct list ears;          /* owned: see sn_multicast.h */
 	struct identity anonymous; /* publishes at QoS -1 */
 	bool draining;
 
@@ -55,13 +69,14 @@ struct sn_gateway {
 	struct list blocked;   /* of sn_peer.blocked: waiting for room in their socket */
 
 	struct sn_stranger_slot strangers[SN_STRANGER_SLOTS];
-	uint8_t scratch[SN_DATAGRAM_MAX]; /* a message is encoded here */
+	/* A message is encoded here, and the encapsulation put in front of it. */
+	uint8_t scratch[SN_FORWARD_MAX + SN_DATAGRAM_MAX];
 };
 
 /* `gw` is zeroed memory; it takes `predefined` over. Sockets are added by the caller. */
 void sn_gateway_init(struct sn_gateway *gw, const struct env *env, const struct sn_conf *conf,
 	struct sn_predefined *predefined);
-/* A reload; the same for `predefined`. Nothing of `conf` is kept but its numbers. */
+/* A reload; the same for `predefined`. Nothing of the file's struct conf is kept. */
 void sn_gateway_configure(
 	struct sn_gateway *gw, const struct sn_conf *conf, struct sn_predefined *predefined);
 /* Forgets all peers (without a word to anybody) and what it owns but its sockets. */
@@ -69,6 +84,8 @@ void sn_gateway_destroy(struct sn_gateway *gw);
 
 /* Encodes and sends. 0; -EAGAIN: no room now; -EMSGSIZE: does not fit into a datagram. */
 int sn_send(struct sn_gateway *gw, const struct sn_route *to, const struct sn_packet *p);
+/* The same for a message that is encoded already. */
+int sn_send_bytes(struct sn_gateway *gw, const struct sn_route *to, struct span message);
 
 /* sn_receive.c: one datagram that came in. */
 void sn_receive(struct sn_gateway *gw, const struct sn_route *from, struct span datagram);

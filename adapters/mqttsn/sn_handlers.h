@@ -46,10 +46,9 @@ void sn_on_disconnect(const struct sn_input *in);
 /* sn_receive.c: DISCONNECT to somebody we have no session with (6.3), within a rate. */
 void sn_tell_stranger(const struct sn_input *in);
 
-/* sn_connect.c: whether that address may go on as the session's client (the takeover policy). A
- * client id alone is no credential. */
-bool sn_may_speak_for(
-	const struct sn_gateway *gw, const struct session *s, const struct addr *from);
+/* sn_connect.c: whether who is there may go on as the session's client (the takeover policy; for
+ * nodes it is about the address of the forwarder). A client id alone is no credential. */
+bool sn_may_speak_for(const struct session *s, const struct sn_route *from);
 /* A client id as it came, as a string. False: empty, too long or no proper UTF-8. */
 #define SN_CLIENT_ID_MAX 256
 bool sn_client_id(struct span data, char id[SN_CLIENT_ID_MAX + 1]);

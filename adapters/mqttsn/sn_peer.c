@@ -3,7 +3,9 @@
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define BUCKETS_MIN 64
 
@@ -30,6 +32,10 @@ void sn_gateway_init(struct sn_gateway *gw, const struct env *env, const struct 
 	struct sn_predefined *predefined)
 {
 	gw->env = *env;
+	gw->base.conf = &gw->conf;
+	list_init(&gw->groups);
+	list_init(&gw->ears);
+	sn_discovery_init(gw);
 	sn_gateway_configure(gw, conf, predefined);
 	gw->anonymous = (struct identity){
 		.client_id = "",
@@ -48,10 +54,8 @@ void sn_gateway_configure(
 {
 	sn_predefined_free(gw->predefined);
 	gw->predefined = predefined;
-	gw->conf = *conf;
-	/* What belongs to the file's struct conf goes with it. */
-	gw->conf.listen = (struct conf_list){ 0 };
-	gw->conf.predefined_file = NULL;
+	sn_group_configure(&gw->base, conf);
+	sn_discovery_configure(gw, conf);
 }
 
 static void forget_all(struct list *peers)
@@ -67,19 +71,42 @@ void sn_gateway_destroy(struct sn_gateway *gw)
 {
 	forget_all(&gw->half_open);
 	forget_all(&gw->clients);
+	sn_discovery_destroy(gw);
+	sn_group_clear(&gw->base);
+	sn_groups_free(&gw->groups);
 	sn_predefined_free(gw->predefined);
 	free(gw->buckets);
 }
 
-int sn_send(struct sn_gateway *gw, const struct sn_route *to, const struct sn_packet *p)
+/* The message stands in gw->scratch, with room for the encapsulation in front of it. */
+static int send_scratch(struct sn_gateway *gw, const struct sn_route *to, size_t len)
 {
-	int n = sn_encode(p, gw->scratch, sizeof(gw->scratch));
-	if (n < 0)
-		return n;
-	int rc = to->socket->ops->send(to->socket, &to->addr, span_of(gw->scratch, (size_t)n));
+	uint8_t header[SN_FORWARD_MAX];
+	size_t head = to->node ? sn_node_header(to->node, header) : 0;
+	uint8_t *at = gw->scratch + SN_FORWARD_MAX - head;
+	if (head + len > SN_DATAGRAM_MAX)
+		return -EMSGSIZE;
+	if (!to->addr.family) /* to nowhere, see sn_peer_displace() */
+		return 0;
+	memcpy(at, header, head);
+	int rc = to->socket->ops->send(to->socket, &to->addr, span_of(at, head + len));
 	if (rc < 0)
 		count_one(&unsent);
 	return rc;
+}
+
+int sn_send(struct sn_gateway *gw, const struct sn_route *to, const struct sn_packet *p)
+{
+	int n = sn_encode(p, gw->scratch + SN_FORWARD_MAX, SN_DATAGRAM_MAX);
+	return n < 0 ? n : send_scratch(gw, to, (size_t)n);
+}
+
+int sn_send_bytes(struct sn_gateway *gw, const struct sn_route *to, struct span message)
+{
+	if (message.len > SN_DATAGRAM_MAX)
+		return -EMSGSIZE;
+	memcpy(gw->scratch + SN_FORWARD_MAX, message.p, message.len);
+	return send_scratch(gw, to, message.len);
 }
 
 int sn_peer_send(struct sn_peer *p, const struct sn_packet *packet)
@@ -92,10 +119,24 @@ void sn_peer_send_bare(struct sn_peer *p, enum sn_type type)
 	sn_peer_send(p, &(struct sn_packet){ .type = (uint8_t)type });
 }
 
-static struct list *bucket_of(const struct sn_gateway *gw, const struct sn_route *route)
+uint64_t sn_route_hash(const struct sn_route *route)
 {
 	uint64_t h = addr_hash(&route->addr) ^ (uintptr_t)route->socket >> 4;
-	return &gw->buckets[h & (gw->n_buckets - 1)];
+	if (route->node)
+		h = h * UINT64_C(0x9E3779B97F4A7C15) ^
+		    hash_bytes(route->node->id.p, route->node->id.len);
+	return h;
+}
+
+bool sn_route_equal(const struct sn_route *a, const struct sn_route *b)
+{
+	return a->socket == b->socket && addr_equal(&a->addr, &b->addr) &&
+	       sn_node_equal(a->node, b->node);
+}
+
+static struct list *bucket_of(const struct sn_gateway *gw, const struct sn_route *route)
+{
+	return &gw->buckets[sn_route_hash(route) & (gw->n_buckets - 1)];
 }
 
 struct sn_peer *sn_peer_find(struct sn_gateway *gw, const struct sn_route *route)
@@ -103,7 +144,7 @@ struct sn_peer *sn_peer_find(struct sn_gateway *gw, const struct sn_route *route
 	struct list *bucket = bucket_of(gw, route), *pos;
 	list_for_each(pos, bucket) {
 		struct sn_peer *p = list_entry(pos, struct sn_peer, chain);
-		if (p->route.socket == route->socket && addr_equal(&p->route.addr, &route->addr))
+		if (sn_route_equal(&p->route, route))
 			return p;
 	}
 	return NULL;
@@ -119,7 +160,8 @@ static void rechain(struct sn_gateway *gw, struct list *peers)
 	struct list *pos;
 	list_for_each(pos, peers) {
 		struct sn_peer *p = list_entry(pos, struct sn_peer, node);
-		list_append(bucket_of(gw, &p->route), &p->chain);
+		if (p->route.addr.family)
+			list_append(bucket_of(gw, &p->route), &p->chain);
 	}
 }
 
@@ -154,17 +196,29 @@ static void make_way(struct sn_gateway *gw)
 		sn_peer_remove(list_first(&gw->half_open, struct sn_peer, node));
 }
 
+/* The peer's own copy of a route. 0 or -ENOMEM. */
+static int keep_route(struct sn_peer *p, const struct sn_route *route)
+{
+	struct sn_node *node = route->node ? sn_node_copy(route->node) : NULL;
+	if (route->node && !node)
+		return -ENOMEM;
+	free(p->route.node);
+	p->route = (struct sn_route){ route->socket, route->addr, node, false };
+	return 0;
+}
+
 struct sn_peer *sn_peer_new(struct sn_gateway *gw, const struct sn_route *route)
 {
 	make_way(gw);
 	struct sn_peer *p = calloc(1, sizeof(*p));
-	if (!p)
+	if (!p || keep_route(p, route) < 0) {
+		free(p);
 		return NULL;
+	}
 	if (gw->n_peers >= gw->n_buckets)
 		grow(gw);
 	p->link.ops = &link_ops;
 	p->gw = gw;
-	p->route = *route;
 	timer_init(&p->timer, on_timer);
 	list_init(&p->blocked);
 	list_append(&gw->half_open, &p->node);
@@ -175,13 +229,23 @@ struct sn_peer *sn_peer_new(struct sn_gateway *gw, const struct sn_route *route)
 	return p;
 }
 
-void sn_peer_move(struct sn_peer *p, const struct sn_route *route)
+int sn_peer_move(struct sn_peer *p, const struct sn_route *route)
 {
+	int rc = keep_route(p, route);
+	if (rc < 0)
+		return rc;
 	list_remove(&p->chain);
-	p->route = *route;
 	list_append(bucket_of(p->gw, route), &p->chain);
 	if (p->link.session)
 		p->link.session->who.peer = route->addr;
+	return 0;
+}
+
+void sn_peer_displace(struct sn_peer *p)
+{
+	list_remove(&p->chain);
+	free(p->route.node);
+	p->route = (struct sn_route){ .socket = p->route.socket };
 }
 
 /* Half open are those without a session; their number has a limit of its own. */
@@ -216,7 +280,9 @@ void sn_peer_drop_dialogue(struct sn_peer *p)
 
 static void on_reap(struct reap *r)
 {
-	free(container_of(r, struct sn_peer, reap));
+	struct sn_peer *p = container_of(r, struct sn_peer, reap);
+	free(p->route.node);
+	free(p);
 }
 
 void sn_peer_remove(struct sn_peer *p)

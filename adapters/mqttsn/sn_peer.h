@@ -64,8 +64,19 @@ struct sn_peer *sn_peer_find(struct sn_gateway *gw, const struct sn_route *route
 struct sn_peer *sn_peer_of_session(const struct session *s);
 /* NULL: no memory. Half open: when there are too many of them the oldest is forgotten. */
 struct sn_peer *sn_peer_new(struct sn_gateway *gw, const struct sn_route *route);
-/* The device has another address now. */
-void sn_peer_move(struct sn_peer *p, const struct sn_route *route);
+static inline const struct sn_conf *sn_peer_conf(const struct sn_peer *p)
+{
+	return sn_route_conf(&p->route);
+}
+
+uint64_t sn_route_hash(const struct sn_route *route);
+/* The same listener, address and node. */
+bool sn_route_equal(const struct sn_route *a, const struct sn_route *b);
+
+/* The device has another address now. 0 or -ENOMEM. */
+int sn_peer_move(struct sn_peer *p, const struct sn_route *route);
+/* Another one has its address now; where it is itself, a sleeper says with its next PINGREQ. */
+void sn_peer_displace(struct sn_peer *p);
 /* The one place where the state changes; to be called after a session was attached or detached. */
 void sn_peer_set_state(struct sn_peer *p, enum sn_state state);
 /* Unlinked everywhere and freed when the turn ends. It has no session any more. */
@@ -98,7 +109,7 @@ void sn_fall_asleep(struct sn_peer *p);
 /* An awake device whose queue is empty gets its PINGRESP and is asleep again. */
 void sn_settle(struct sn_peer *p);
 /* Silence after which a device is lost that promised a word every `duration_s`; 0: never. */
-int64_t sn_silence_ms(const struct sn_gateway *gw, uint16_t duration_s);
+int64_t sn_silence_ms(const struct sn_conf *conf, uint16_t duration_s);
 
 /* The outcome in MQTT-SN's four words (5.3.10). */
 enum sn_return_code sn_return_code(enum reason reason);

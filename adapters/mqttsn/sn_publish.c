@@ -146,7 +146,7 @@ static enum reason publish_minus_one(const struct sn_input *in)
 	struct identity *who = &gw->anonymous;
 	uint8_t two[2];
 	struct span topic;
-	if (!minus_one_allowed(&gw->conf, in->p))
+	if (!minus_one_allowed(sn_route_conf(in->from), in->p))
 		return R_NOT_AUTHORIZED;
 	if (in->peer)
 		who = &in->peer->link.session->who;

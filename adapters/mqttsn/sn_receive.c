@@ -19,24 +19,17 @@ static struct count strangers = COUNT("mqttsn.strangers");
 #define ANSWERS_PER_PERIOD 4
 #define ANSWER_PERIOD_MS   1000
 
-static void on_searchgw(const struct sn_input *in)
-{
-	struct sn_packet out = { .type = SN_GWINFO, .gw_id = (uint8_t)in->gw->conf.gateway_id };
-	if (!in->gw->draining)
-		sn_send(in->gw, in->from, &out);
-}
-
 typedef void handler(const struct sn_input *in);
 
 /* NULL: dropped and counted. What only gateways send is dropped in all states. */
 static handler *const table[256][SN_STATES] = {
 	[SN_SEARCHGW] = {
-		[SN_STRANGER] = on_searchgw,
-		[SN_WILL_TOPIC] = on_searchgw,
-		[SN_WILL_MSG] = on_searchgw,
-		[SN_ACTIVE] = on_searchgw,
-		[SN_ASLEEP] = on_searchgw,
-		[SN_AWAKE] = on_searchgw,
+		[SN_STRANGER] = sn_on_searchgw,
+		[SN_WILL_TOPIC] = sn_on_searchgw,
+		[SN_WILL_MSG] = sn_on_searchgw,
+		[SN_ACTIVE] = sn_on_searchgw,
+		[SN_ASLEEP] = sn_on_searchgw,
+		[SN_AWAKE] = sn_on_searchgw,
 	},
 	[SN_CONNECT] = {
 		[SN_STRANGER] = sn_on_connect,
@@ -139,7 +132,7 @@ static handler *const table[256][SN_STATES] = {
 
 static struct sn_stranger_slot *slot_of(struct sn_gateway *gw, const struct sn_route *route)
 {
-	uint64_t who = addr_hash(&route->addr);
+	uint64_t who = sn_route_hash(route);
 	struct sn_stranger_slot *slot = &gw->strangers[who % SN_STRANGER_SLOTS];
 	if (slot->who != who || clock_ms() - slot->since_ms >= ANSWER_PERIOD_MS)
 		*slot = (struct sn_stranger_slot){ .who = who, .since_ms = clock_ms() };
@@ -169,9 +162,14 @@ static void dispatch(const struct sn_input *in)
 	struct sn_peer *peer = in->peer;
 	enum sn_state state = peer ? (enum sn_state)peer->state : SN_STRANGER;
 	handler *handle = table[in->p->type][state];
+	/* What every gateway of a group hears none of them may act upon. */
+	if (in->from->multicast && in->p->type != SN_SEARCHGW)
+		handle = NULL;
 	/* 6.11: any message is a sign of life. */
 	if (peer && peer->link.session)
 		session_heard(peer->link.session);
+	if (peer && peer->route.node)
+		peer->route.node->ctrl = in->from->node->ctrl;
 	if (!handle) {
 		drop(in->from, &unexpected, "unexpected message", in->p->type);
 		return;
@@ -181,19 +179,43 @@ static void dispatch(const struct sn_input *in)
 		sn_settle(peer);
 }
 
+/* `p` is what sn_decode() made of `message`, and `err` what it said. */
+static void receive(struct sn_gateway *gw, const struct sn_route *from, struct span message,
+	const struct sn_packet *p, int err)
+{
+	uint8_t answer[SN_V2_CONNACK_LEN];
+	if (err == 0) {
+		struct sn_input in = { gw, from, sn_peer_find(gw, from), p };
+		dispatch(&in);
+	} else if (!from->multicast && sn_v2_connect(message, answer)) {
+		sn_send_bytes(gw, from, span_of(answer, sizeof(answer)));
+	} else if (err == -EOPNOTSUPP) {
+		drop(from, &reserved, "reserved message", p->type);
+	} else {
+		drop(from, &malformed, "malformed message", p->type);
+	}
+}
+
+/* One level only: an encapsulation inside is a message that nobody handles. */
+static void receive_forwarded(
+	struct sn_gateway *gw, const struct sn_route *from, const struct sn_packet *outer)
+{
+	struct sn_node node;
+	struct sn_packet p;
+	struct sn_route inside = *from;
+	if (!sn_forward_open(from, outer, &node))
+		return;
+	inside.node = &node;
+	int err = sn_decode(&p, outer->inner);
+	receive(gw, &inside, outer->inner, &p, err);
+}
+
 void sn_receive(struct sn_gateway *gw, const struct sn_route *from, struct span datagram)
 {
 	struct sn_packet p;
-	uint8_t answer[SN_V2_CONNACK_LEN];
 	int err = sn_decode(&p, datagram);
-	if (err == 0) {
-		struct sn_input in = { gw, from, sn_peer_find(gw, from), &p };
-		dispatch(&in);
-	} else if (sn_v2_connect(datagram, answer)) {
-		from->socket->ops->send(from->socket, &from->addr, span_of(answer, sizeof(answer)));
-	} else if (err == -EOPNOTSUPP) {
-		drop(from, &reserved, "reserved message", p.type);
-	} else {
-		drop(from, &malformed, "malformed message", p.type);
-	}
+	if (err == 0 && p.type == SN_ENCAPSULATED)
+		receive_forwarded(gw, from, &p);
+	else
+		receive(gw, from, datagram, &p, err);
 }

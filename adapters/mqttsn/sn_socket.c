@@ -259,7 +259,13 @@ static int open_fd(struct udp *u, const struct addr *at, bool dual_stack)
 	if (u->v6 && setsockopt(u->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)) < 0)
 		return -errno;
 	socklen_t len = addr_to_sockaddr(at, u->v6, &ss);
-	return bind(u->fd, (struct sockaddr *)&ss, len) < 0 ? -errno : 0;
+	if (bind(u->fd, (struct sockaddr *)&ss, len) < 0)
+		return -errno;
+	u->socket.dual_stack = dual_stack;
+	len = sizeof(ss);
+	if (getsockname(u->fd, (struct sockaddr *)&ss, &len) < 0)
+		return -errno;
+	return addr_from_sockaddr(&u->socket.at, (struct sockaddr *)&ss, len);
 }
 
 int sn_udp_open(struct event_base *base, const struct addr *at, bool dual_stack,
@@ -281,12 +287,42 @@ int sn_udp_open(struct event_base *base, const struct addr *at, bool dual_stack,
 	return 0;
 }
 
-void sn_udp_local(const struct sn_socket *s, struct addr *a)
+uint32_t sn_udp_drops(const struct sn_socket *s)
 {
-	const struct udp *u = container_of(s, const struct udp, socket);
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof(ss);
-	*a = (struct addr){ 0 };
-	if (getsockname(u->fd, (struct sockaddr *)&ss, &len) == 0)
-		addr_from_sockaddr(a, (struct sockaddr *)&ss, len);
+	return container_of(s, const struct udp, socket)->drops;
+}
+
+int sn_udp_buffer(const struct sn_socket *s)
+{
+	int bytes = 0;
+	socklen_t len = sizeof(bytes);
+	(void)getsockopt(
+		container_of(s, const struct udp, socket)->fd, SOL_SOCKET, SO_RCVBUF, &bytes, &len);
+	return bytes;
+}
+
+static void set(int fd, int level, int name, int value)
+{
+	(void)setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+/* Nothing of it is needed to serve: what the system does not have shows when it is used. */
+void sn_udp_multicast(struct sn_socket *s, unsigned interface, int ttl)
+{
+	int fd = udp_of(s)->fd;
+	struct ip_mreqn by = { .imr_ifindex = (int)interface };
+	/* Only now, so that bind() did notice another one at the same port. */
+	set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	set(fd, SOL_SOCKET, SO_BROADCAST, 1);
+	/* A socket at all addresses would hear whatever somebody on this machine has joined. */
+	set(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
+	set(fd, IPPROTO_IP, IP_MULTICAST_TTL, ttl);
+	if (interface)
+		(void)setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &by, sizeof(by));
+	if (s->at.family != 6)
+		return;
+	set(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0);
+	set(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, ttl);
+	if (interface)
+		set(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)interface);
 }

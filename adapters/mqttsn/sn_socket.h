@@ -8,10 +8,14 @@
 #include <stddef.h>
 
 struct event_base;
+struct sn_group;
 
 /* A place where datagrams come in and go out. The UDP one is below; tests have their own. */
 struct sn_socket {
 	const struct sn_socket_ops *ops;
+	struct sn_group *group; /* borrowed: whose listener it is */
+	struct addr at;         /* where it listens */
+	bool dual_stack;        /* `at` is every address of both families */
 };
 
 struct sn_socket_ops {
@@ -35,7 +39,12 @@ struct sn_socket_user {
  * socket() or bind(). */
 int sn_udp_open(struct event_base *base, const struct addr *at, bool dual_stack,
 	const struct sn_socket_user *user, struct sn_socket **out);
-/* The address it is bound to. */
-void sn_udp_local(const struct sn_socket *s, struct addr *a);
+/* Datagrams that the kernel had no room for (SO_RXQ_OVFL), as far as we know of them. */
+uint32_t sn_udp_drops(const struct sn_socket *s);
+/* Octets of its receive buffer, as the kernel counts them. */
+int sn_udp_buffer(const struct sn_socket *s);
+/* Lets it send to groups, by the interface of that index (0: its address's, or the system's choice)
+ * and `ttl` hops far, and to broadcast addresses; and permits sn_multicast_open() beside it. */
+void sn_udp_multicast(struct sn_socket *s, unsigned interface, int ttl);
 
 #endif

@@ -288,7 +288,7 @@ static void test_takeover_same_ip(void **state)
 static void test_takeover_from_elsewhere(void **state)
 {
 	struct world *w = *state;
-	struct sn_route far = { &w->socket, addr_at("10.0.0.66", 5) };
+	struct sn_route far = { .socket = &w->socket, .addr = addr_at("10.0.0.66", 5) };
 	connect_as(w, DEV, "dev", false);
 	subscribe_to(w, DEV, "a", 1);
 	for (int away = 0; away < 2; away++) { /* neither while it is here nor while it is not */

@@ -5,7 +5,7 @@
 static void test_find(void **state)
 {
 	struct world *w = *state;
-	struct sn_socket other_socket = { &world_socket_ops };
+	struct sn_socket other_socket = { .ops = &world_socket_ops };
 	struct sn_route a = route_of(w, DEV), b = route_of(w, DEV + 1), c = a;
 	struct sn_peer *p = sn_peer_new(w->gw, &a);
 	c.socket = &other_socket;

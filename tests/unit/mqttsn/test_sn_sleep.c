@@ -38,15 +38,15 @@ static void test_silence(void **state)
 {
 	struct world *w = *state;
 	(void)state;
-	assert_int_equal(sn_silence_ms(w->gw, 0), 0);
-	assert_int_equal(sn_silence_ms(w->gw, 10), 15000);
-	assert_int_equal(sn_silence_ms(w->gw, 60), 90000);
-	assert_int_equal(sn_silence_ms(w->gw, 100), 110000);
-	assert_int_equal(sn_silence_ms(w->gw, 65535), INT64_C(72088500));
+	assert_int_equal(sn_silence_ms(&w->gw->conf, 0), 0);
+	assert_int_equal(sn_silence_ms(&w->gw->conf, 10), 15000);
+	assert_int_equal(sn_silence_ms(&w->gw->conf, 60), 90000);
+	assert_int_equal(sn_silence_ms(&w->gw->conf, 100), 110000);
+	assert_int_equal(sn_silence_ms(&w->gw->conf, 65535), INT64_C(72088500));
 	w->gw->conf.keepalive_max_ms = 600000;
-	assert_int_equal(sn_silence_ms(w->gw, 0), 660000);
-	assert_int_equal(sn_silence_ms(w->gw, 10), 15000);
-	assert_int_equal(sn_silence_ms(w->gw, 65535), 660000);
+	assert_int_equal(sn_silence_ms(&w->gw->conf, 0), 660000);
+	assert_int_equal(sn_silence_ms(&w->gw->conf, 10), 15000);
+	assert_int_equal(sn_silence_ms(&w->gw->conf, 65535), 660000);
 }
 
 static void test_ping(void **state)
@@ -228,7 +228,7 @@ static void test_sleeper_is_served(void **state)
 static void test_from_another_address(void **state)
 {
 	struct world *w = *state;
-	struct sn_route far = { &w->socket, addr_at("10.0.0.66", 5) };
+	struct sn_route far = { .socket = &w->socket, .addr = addr_at("10.0.0.66", 5) };
 	connect_as(w, DEV + 5, "dev", true);
 	SAY(w, DEV + 5, .type = SN_SUBSCRIBE, .qos = 1, .msg_id = 1, .data = TEXT("a"));
 	assert_hears(w, DEV + 5, SN_SUBACK);

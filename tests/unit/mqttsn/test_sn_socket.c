@@ -88,7 +88,7 @@ static struct pair *pair_new(const char *listen, bool dual, const char *plain)
 	p->base = event_base_new();
 	assert_int_equal(addr_from_text(&at, listen, 0), 0);
 	assert_int_equal(sn_udp_open(p->base, &at, dual, &user, &p->s), 0);
-	sn_udp_local(p->s, &p->at);
+	p->at = p->s->at;
 	assert_true(p->at.port > 0);
 	bind_plain(p, plain);
 	return p;

@@ -85,8 +85,16 @@ static inline enum reason spy_offer(
 static const struct subscriber_ops spy_ops = { .offer = spy_offer };
 static const struct sn_socket_ops world_socket_ops = { .send = world_send };
 
+static inline struct addr addr_at(const char *ip, uint16_t port)
+{
+	struct addr a;
+	assert_int_equal(addr_from_text(&a, ip, port), 0);
+	return a;
+}
+
 static inline struct sn_conf world_conf(void)
 {
+	static const char *any[] = { "any" };
 	return (struct sn_conf){
 		.gateway_id = 7,
 		.retry_interval_ms = 10000,
@@ -97,6 +105,8 @@ static inline struct sn_conf world_conf(void)
 		.session_expiry_ms = 86400000,
 		.topics_per_client = 8,
 		.half_open = 4,
+		.advertise_interval_ms = 900000,
+		.forwarders = { ARRAY_SIZE(any), any },
 	};
 }
 
@@ -135,6 +145,8 @@ static inline int world_setup(void **state)
 	list_init(&w->out);
 	struct env env = { .router = w->router, .sessions = w->sessions, .gateway_id = "test" };
 	sn_gateway_init(w->gw, &env, &sn, world_predefined());
+	w->socket.group = &w->gw->base;
+	w->socket.at = addr_at("10.0.0.99", 1884);
 	w->spy.who = (struct identity){ .client_id = "spy", .origin = identity_new_origin() };
 	w->cloud = (struct identity){ .client_id = "cloud", .origin = identity_new_origin() };
 	subscriber_init(&w->spy.sub, &spy_ops, &w->spy.who);
@@ -186,16 +198,9 @@ static inline void pass_ms(struct world *w, int64_t ms)
 	turn(w);
 }
 
-static inline struct addr addr_at(const char *ip, uint16_t port)
-{
-	struct addr a;
-	assert_int_equal(addr_from_text(&a, ip, port), 0);
-	return a;
-}
-
 static inline struct sn_route route_of(struct world *w, uint16_t port)
 {
-	return (struct sn_route){ &w->socket, addr_at("10.0.0.1", port) };
+	return (struct sn_route){ .socket = &w->socket, .addr = addr_at("10.0.0.1", port) };
 }
 
 static inline struct sn_peer *peer_at(struct world *w, uint16_t port)
