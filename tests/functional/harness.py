@@ -221,6 +221,7 @@ class Broker:
             return s.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self):
+        """With persistent=True a later start() goes on with sessions and retained messages."""
         self.process.terminate()
 
     def pause(self):
@@ -234,8 +235,16 @@ class Broker:
         return "mqtt://127.0.0.1:%d" % self.port
 
 
+def durable_collector(site, broker):
+    """A client of a broker(persistent=True) that has subscribed to everything and gets it also when the broker
+    restarts: what arrives before the client has come back is kept for it."""
+    collector = MqttClient(site, broker.port, "collector", clean=False)
+    collector.subscribe("#", 2)
+    return collector
+
+
 class MqttClient:
-    """paho-mqtt with its messages in a list."""
+    """paho-mqtt with its messages in a list; connects again by itself."""
 
     def __init__(self, site, port, client_id="", clean=True, protocol=mqtt.MQTTv311, will=None):
         self.messages = []
@@ -254,6 +263,7 @@ class MqttClient:
         self.client.on_publish = lambda c, u, mid: self.acknowledged.add(mid)
         self.client.on_subscribe = self._on_subscribe
         self.client.max_inflight_messages_set(100)
+        self.client.reconnect_delay_set(0.02, 0.1)
         self.client.connect("127.0.0.1", port, 60)
         self.client.loop_start()
         site.clients.append(self)
@@ -292,7 +302,6 @@ class MqttClient:
     def interrupt(self):
         """The connection ends without DISCONNECT and is taken up again, with what the client remembers."""
         self.connected.clear()
-        self.client.reconnect_delay_set(0.02, 0.1)
         self.client.socket().shutdown(socket.SHUT_RDWR)
         if not self.connected.wait(WAIT_S):
             raise AssertionError("did not connect again")

@@ -23,7 +23,8 @@ def publish_all(gateway):
 
 
 def test_outage_kill_restart_drain(site):
-    broker = site.broker().start()
+    broker = site.broker(persistent=True).start()
+    collector = harness.durable_collector(site, broker)
     gateway = site.gateway(upstream={"uri": broker.uri}, store={"commit_interval": "20ms"}).start()
     gateway.wait_upstream()
     local = site.mqtt(gateway, "local")
@@ -41,10 +42,8 @@ def test_outage_kill_restart_drain(site):
 
     gateway.kill()
     gateway.start()
-    collector_broker = site.broker(port=broker.port, name="broker2").start()
+    broker.start()
     back = time.monotonic()
-    collector = site.mqtt(collector_broker, "collector")
-    collector.subscribe("#", 1)
     until(lambda: collector.messages, "the first message after the return", 10)
     first_s = time.monotonic() - back
     until(lambda: len(collector.messages) >= DEVICES * EACH + PUTS, "everything upstream", 60)
@@ -63,7 +62,8 @@ def test_outage_kill_restart_drain(site):
 
 
 def test_reconnects_without_restart(site):
-    broker = site.broker().start()
+    broker = site.broker(persistent=True).start()
+    collector = harness.durable_collector(site, broker)
     gateway = site.gateway(upstream={"uri": broker.uri}, store={"commit_interval": "20ms"}).start()
     gateway.wait_upstream()
     dev = sn.SnClient(gateway, "dev").connect()
@@ -73,9 +73,7 @@ def test_reconnects_without_restart(site):
         dev.publish("q/1", b"%d" % n, qos=1)
         dev.publish("q/2", b"%d" % n, qos=2)
         dev.publish("q/0", b"%d" % n, qos=0)
-    again = site.broker(port=broker.port, name="again").start()
-    collector = site.mqtt(again, "collector")
-    collector.subscribe("#", 2)
+    broker.start()
     until(lambda: len(collector.messages) >= 150, "the backlog", 30)
     for qos in (0, 1, 2):
         assert [int(p) for p in collector.payloads("q/%d" % qos)] == list(range(50))

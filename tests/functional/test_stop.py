@@ -11,16 +11,13 @@ from harness import until
 
 
 def term_under_load(site, upstream_away):
-    broker = site.broker().start()
+    broker = site.broker(persistent=True).start()
+    collector = harness.durable_collector(site, broker)
     gateway = site.gateway(upstream={"uri": broker.uri}).start()
     gateway.wait_upstream()
-    collector = None
     if upstream_away:
         broker.stop()
         gateway.wait_log(r"upstream.*(lost|down|disconnected)")
-    else:
-        collector = site.mqtt(broker, "collector")
-        collector.subscribe("#", 1)
     devices = [sn.SnClient(gateway, "dev%d" % i).connect() for i in range(10)]
     for d in devices:
         d.register("load/" + d.client_id)
@@ -58,9 +55,7 @@ def term_under_load(site, upstream_away):
     total = sum(map(len, acknowledged.values()))
 
     if upstream_away:
-        broker = site.broker(port=broker.port, name="again").start()
-        collector = site.mqtt(broker, "collector")
-        collector.subscribe("#", 1)
+        broker.start()
     gateway.start()
 
     def complete():

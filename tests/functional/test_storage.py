@@ -60,15 +60,15 @@ def test_private_files(site):
 
 
 def test_memory_only_is_said_loudly(site):
-    broker = site.broker()
+    broker = site.broker(persistent=True).start()
+    cloud = harness.durable_collector(site, broker)
+    broker.stop()
     gateway = site.gateway(store=None, upstream={"uri": broker.uri}).start()
     gateway.wait_log(r"warn.*store.*memory only")
     dev = sn.SnClient(gateway, "dev").connect()
     for n in range(50):
         dev.publish("a/b", b"%d" % n, qos=1)
     broker.start()
-    cloud = site.mqtt(broker, "cloud")
-    cloud.subscribe("#", 1)
     cloud.wait_messages(50)
     assert [int(p) for p in cloud.payloads("a/b")] == list(range(50))
 
