@@ -121,16 +121,25 @@ static void hold_free(struct backlog *b, struct hold *h)
 	free(h);
 }
 
-static void forget(struct backlog *b, struct entry *e)
+/* The record is none of ours any more; in the journal it lives on. */
+static void let_go(struct backlog *b, struct entry *e)
 {
-	if (e->qos == 0 || e->seq == 0)
-		return;
 	long len = journal_length(b->journal, e->seq);
+
 	if (len > 0)
 		b->status.disk_bytes -= len;
 	b->status.stored--;
-	journal_forget(b->journal, e->seq);
 	e->seq = 0;
+}
+
+static void forget(struct backlog *b, struct entry *e)
+{
+	uint64_t seq = e->qos > 0 ? e->seq : 0;
+
+	if (seq == 0)
+		return;
+	let_go(b, e);
+	journal_forget(b->journal, seq);
 }
 
 static void entry_free(struct backlog *b, struct entry *e)
@@ -293,17 +302,16 @@ static int store(struct backlog *b, struct hold *h)
 	return 0;
 }
 
+/* Behind what failed before: a smaller one that still finds room must not pass it. */
 static void store_or_retry(struct backlog *b, struct hold *h)
 {
-	int err = store(b, h);
-
-	if (err == 0)
+	if (list_empty(&b->retry) && store(b, h) == 0)
 		return;
 	list_remove(&h->node);
 	list_append(&b->retry, &h->node);
 	log_limited(&journal_trouble, LOG_LEVEL_ERROR,
 		"upstream: the journal takes nothing (%s); publishers wait for the upstream",
-		err == -ENOSPC ? "full" : "storage error");
+		b->status.error == -ENOSPC ? "full" : "storage error");
 }
 
 /* In order, so that the journal's order is the queue's. Stops at the first that fails again. */
@@ -437,10 +445,9 @@ static int secure_new(struct backlog *b, struct entry *e, struct hold *h, bool s
 	}
 	if (storing || b->status.memory_bytes > b->limits.memory_bytes) {
 		retry(b);
-		if (!list_empty(&b->retry))
-			return b->status.error ? b->status.error : -EIO;
-		store_earlier(b, e->msg->origin);
-		return store(b, h);
+		if (list_empty(&b->retry))
+			store_earlier(b, e->msg->origin);
+		return list_empty(&b->retry) ? store(b, h) : -EAGAIN;
 	}
 	list_append(&b->held, &h->node);
 	arm(b);
@@ -508,8 +515,10 @@ static bool give_up_unreadable(struct backlog *b, struct entry *e, int err)
 		arm(b);
 		return false;
 	}
-	log_error(
-		"upstream: a message of the backlog can't be read back (errno %d), dropped", -err);
+	log_error("upstream: a message of the backlog can't be read back (errno %d), %s", -err,
+		err == -EAGAIN ? "left for the next start" : "dropped");
+	if (err == -EAGAIN)
+		let_go(b, e);
 	b->unreadable_tries = 0;
 	b->status.unreadable++;
 	count_one(&dropped_unreadable);

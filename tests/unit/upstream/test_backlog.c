@@ -138,6 +138,12 @@ static int setup_small(void **state)
 	return setup_with("memory_bytes = 16KB\nqos0_bytes = 2000B\nbacklog_bytes = 64KB", true);
 }
 
+static int setup_small_disk(void **state)
+{
+	(void)state;
+	return setup_with("backlog_bytes = 64KB", true);
+}
+
 static int setup_memory(void **state)
 {
 	(void)state;
@@ -480,6 +486,24 @@ static void test_unreadable_bodies(void **state)
 	assert_int_equal(status().queued, 0);
 }
 
+/* A disk that can't be read for long must not block the queue; what it holds may be read at the
+ * next start. */
+static void test_unreadable_for_long_stays_in_the_journal(void **state)
+{
+	(void)state;
+	backlog_set_limits(b, &(struct backlog_limits){ 65536, 0, 2000, 1000 });
+	backlog_set_link(b, false);
+	push(NULL, "later", 1, true);
+	commit(0);
+	journal->read_error = -EIO;
+	for (int i = 0; i < 60; i++)
+		assert_null(backlog_next(b));
+	assert_int_equal(status().queued, 0);
+	assert_int_equal(status().unreadable, 1);
+	assert_int_equal(status().disk_bytes, 0);
+	assert_true(journal->records[1].live);
+}
+
 static void test_expired_is_dropped(void **state)
 {
 	struct message *m = make("t", "old", 1, false);
@@ -529,6 +553,39 @@ static void test_journal_keeps_a_publishers_order(void **state)
 	message_unref(m);
 }
 
+static void fill_disk(size_t leave)
+{
+	char payload[1001];
+
+	memset(payload, 'x', 1000);
+	payload[1000] = '\0';
+	while (status().disk_bytes + (int64_t)leave < 64000 - 1100) {
+		assert_int_equal(push(NULL, payload, 1, true), R_SUCCESS);
+		commit(0);
+	}
+}
+
+/* What finds no room on the disk keeps its publisher's later messages from going there first. */
+static void test_a_smaller_one_does_not_pass_on_disk(void **state)
+{
+	char large[4001];
+	struct waiter first, second, third;
+
+	(void)state;
+	memset(large, 'x', 4000);
+	large[4000] = '\0';
+	fill_disk(1000);
+	uint64_t n = journal->n;
+	assert_int_equal(push(&first, large, 1, false), R_SUCCESS);
+	assert_int_equal(push(&second, "small", 1, false), R_SUCCESS);
+	assert_int_equal(push(&third, "small", 2, true), R_QUOTA);
+	advance(1100); /* ack_hold is over */
+	commit(0);
+	receipts_run();
+	assert_int_equal(journal->n, n);
+	assert_false(first.done || second.done);
+}
+
 int main(void)
 {
 #define CASE(f)       cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -546,9 +603,11 @@ int main(void)
 		CASE_IN(test_bound_on_disk, setup_small),
 		CASE(test_replay),
 		CASE(test_unreadable_bodies),
+		CASE(test_unreadable_for_long_stays_in_the_journal),
 		CASE(test_expired_is_dropped),
 		CASE_IN(test_memory_only, setup_memory),
 		CASE(test_journal_keeps_a_publishers_order),
+		CASE_IN(test_a_smaller_one_does_not_pass_on_disk, setup_small_disk),
 	};
 
 	log_init(LOG_LEVEL_ERROR, false);
