@@ -21,114 +21,62 @@ static struct count strangers = COUNT("mqttsn.strangers");
 
 typedef void handler(const struct sn_input *in);
 
-/* NULL: dropped and counted. What only gateways send is dropped in all states. */
+/* clang-format off */
+#define DROPPED          NULL /* and counted */
+#define IN_ALL_STATES(h) { h, h, h, h, h, h }
+/* A stranger is told that it has no session; inside the will dialogue nothing else is acted on. */
+#define IN_SESSION(h)    { sn_tell_stranger, DROPPED, DROPPED, h, h, h }
+
+/* What a message gets in each state. Types without a row are dropped in all of them: only gateways
+ * send those. */
 static handler *const table[256][SN_STATES] = {
-	[SN_SEARCHGW] = {
-		[SN_STRANGER] = sn_on_searchgw,
-		[SN_WILL_TOPIC] = sn_on_searchgw,
-		[SN_WILL_MSG] = sn_on_searchgw,
-		[SN_ACTIVE] = sn_on_searchgw,
-		[SN_ASLEEP] = sn_on_searchgw,
-		[SN_AWAKE] = sn_on_searchgw,
-	},
-	[SN_CONNECT] = {
-		[SN_STRANGER] = sn_on_connect,
-		[SN_WILL_TOPIC] = sn_on_connect,
-		[SN_WILL_MSG] = sn_on_connect,
-		[SN_ACTIVE] = sn_on_connect,
-		[SN_ASLEEP] = sn_on_connect,
-		[SN_AWAKE] = sn_on_connect,
-	},
-	[SN_WILLTOPIC] = {
-		[SN_WILL_TOPIC] = sn_on_will_topic,
-		[SN_WILL_MSG] = sn_on_will_topic,
-		[SN_ACTIVE] = sn_on_late_will,
-	},
-	[SN_WILLMSG] = {
-		[SN_WILL_MSG] = sn_on_will_message,
-		[SN_ACTIVE] = sn_on_late_will,
-	},
-	[SN_REGISTER] = {
-		[SN_STRANGER] = sn_tell_stranger,
-		[SN_ACTIVE] = sn_on_register,
-		[SN_ASLEEP] = sn_on_register,
-		[SN_AWAKE] = sn_on_register,
-	},
-	[SN_REGACK] = {
-		[SN_STRANGER] = sn_tell_stranger,
-		[SN_ACTIVE] = sn_on_regack,
-		[SN_ASLEEP] = sn_on_regack,
-		[SN_AWAKE] = sn_on_regack,
-	},
-	[SN_PUBLISH] = {
-		[SN_STRANGER] = sn_on_publish_without_session,
-		[SN_ACTIVE] = sn_on_publish,
-		[SN_ASLEEP] = sn_on_publish,
-		[SN_AWAKE] = sn_on_publish,
-	},
-	[SN_PUBACK] = {
-		[SN_STRANGER] = sn_tell_stranger,
-		[SN_ACTIVE] = sn_on_puback,
-		[SN_ASLEEP] = sn_on_puback,
-		[SN_AWAKE] = sn_on_puback,
-	},
-	[SN_PUBREC] = {
-		[SN_STRANGER] = sn_tell_stranger,
-		[SN_ACTIVE] = sn_on_pubrec,
-		[SN_ASLEEP] = sn_on_pubrec,
-		[SN_AWAKE] = sn_on_pubrec,
-	},
-	[SN_PUBREL] = {
-		[SN_STRANGER] = sn_tell_stranger,
-		[SN_ACTIVE] = sn_on_pubrel,
-		[SN_ASLEEP] = sn_on_pubrel,
-		[SN_AWAKE] = sn_on_pubrel,
-	},
-	[SN_PUBCOMP] = {
-		[SN_STRANGER] = sn_tell_stranger,
-		[SN_ACTIVE] = sn_on_pubcomp,
-		[SN_ASLEEP] = sn_on_pubcomp,
-		[SN_AWAKE] = sn_on_pubcomp,
-	},
-	[SN_SUBSCRIBE] = {
-		[SN_STRANGER] = sn_tell_stranger,
-		[SN_ACTIVE] = sn_on_subscribe,
-		[SN_ASLEEP] = sn_on_subscribe,
-		[SN_AWAKE] = sn_on_subscribe,
-	},
-	[SN_UNSUBSCRIBE] = {
-		[SN_STRANGER] = sn_tell_stranger,
-		[SN_ACTIVE] = sn_on_unsubscribe,
-		[SN_ASLEEP] = sn_on_unsubscribe,
-		[SN_AWAKE] = sn_on_unsubscribe,
-	},
-	[SN_PINGREQ] = {
-		[SN_STRANGER] = sn_on_pingreq_stranger,
-		[SN_ACTIVE] = sn_on_pingreq,
-		[SN_ASLEEP] = sn_on_pingreq_asleep,
-		[SN_AWAKE] = sn_on_pingreq_awake,
-	},
-	[SN_DISCONNECT] = {
-		[SN_STRANGER] = sn_tell_stranger,
-		[SN_WILL_TOPIC] = sn_on_disconnect,
-		[SN_WILL_MSG] = sn_on_disconnect,
-		[SN_ACTIVE] = sn_on_disconnect,
-		[SN_ASLEEP] = sn_on_disconnect,
-		[SN_AWAKE] = sn_on_disconnect,
-	},
-	[SN_WILLTOPICUPD] = {
-		[SN_STRANGER] = sn_tell_stranger,
-		[SN_ACTIVE] = sn_on_will_topic_update,
-		[SN_ASLEEP] = sn_on_will_topic_update,
-		[SN_AWAKE] = sn_on_will_topic_update,
-	},
-	[SN_WILLMSGUPD] = {
-		[SN_STRANGER] = sn_tell_stranger,
-		[SN_ACTIVE] = sn_on_will_message_update,
-		[SN_ASLEEP] = sn_on_will_message_update,
-		[SN_AWAKE] = sn_on_will_message_update,
-	},
+	[SN_SEARCHGW]     = IN_ALL_STATES(sn_on_searchgw),
+	[SN_CONNECT]      = IN_ALL_STATES(sn_on_connect),
+
+	[SN_WILLTOPIC]    = { [SN_STRANGER]   = DROPPED,
+			      [SN_WILL_TOPIC] = sn_on_will_topic,
+			      [SN_WILL_MSG]   = sn_on_will_topic,
+			      [SN_ACTIVE]     = sn_on_late_will,
+			      [SN_ASLEEP]     = DROPPED,
+			      [SN_AWAKE]      = DROPPED },
+	[SN_WILLMSG]      = { [SN_STRANGER]   = DROPPED,
+			      [SN_WILL_TOPIC] = DROPPED,
+			      [SN_WILL_MSG]   = sn_on_will_message,
+			      [SN_ACTIVE]     = sn_on_late_will,
+			      [SN_ASLEEP]     = DROPPED,
+			      [SN_AWAKE]      = DROPPED },
+
+	[SN_REGISTER]     = IN_SESSION(sn_on_register),
+	[SN_REGACK]       = IN_SESSION(sn_on_regack),
+	[SN_PUBLISH]      = { [SN_STRANGER]   = sn_on_publish_without_session,
+			      [SN_WILL_TOPIC] = DROPPED,
+			      [SN_WILL_MSG]   = DROPPED,
+			      [SN_ACTIVE]     = sn_on_publish,
+			      [SN_ASLEEP]     = sn_on_publish,
+			      [SN_AWAKE]      = sn_on_publish },
+	[SN_PUBACK]       = IN_SESSION(sn_on_puback),
+	[SN_PUBREC]       = IN_SESSION(sn_on_pubrec),
+	[SN_PUBREL]       = IN_SESSION(sn_on_pubrel),
+	[SN_PUBCOMP]      = IN_SESSION(sn_on_pubcomp),
+	[SN_SUBSCRIBE]    = IN_SESSION(sn_on_subscribe),
+	[SN_UNSUBSCRIBE]  = IN_SESSION(sn_on_unsubscribe),
+	[SN_WILLTOPICUPD] = IN_SESSION(sn_on_will_topic_update),
+	[SN_WILLMSGUPD]   = IN_SESSION(sn_on_will_message_update),
+
+	[SN_PINGREQ]      = { [SN_STRANGER]   = sn_on_pingreq_stranger,
+			      [SN_WILL_TOPIC] = DROPPED,
+			      [SN_WILL_MSG]   = DROPPED,
+			      [SN_ACTIVE]     = sn_on_pingreq,
+			      [SN_ASLEEP]     = sn_on_pingreq_asleep,
+			      [SN_AWAKE]      = sn_on_pingreq_awake },
+	[SN_DISCONNECT]   = { [SN_STRANGER]   = sn_tell_stranger,
+			      [SN_WILL_TOPIC] = sn_on_disconnect,
+			      [SN_WILL_MSG]   = sn_on_disconnect,
+			      [SN_ACTIVE]     = sn_on_disconnect,
+			      [SN_ASLEEP]     = sn_on_disconnect,
+			      [SN_AWAKE]      = sn_on_disconnect },
 };
+/* clang-format on */
 
 static struct sn_stranger_slot *slot_of(struct sn_gateway *gw, const struct sn_route *route)
 {
