@@ -42,7 +42,6 @@ struct backlog {
 	struct list retry;     /* struct hold.node: the journal failed */
 	struct timer timer;    /* the oldest hold is due, or something is to be tried again */
 	struct topic_set *retained;
-	struct entry *last;
 	uint32_t order;
 	unsigned unreadable_tries;
 	size_t holds, loaded; /* entries not safe; stored ones with their body in memory */
@@ -156,8 +155,6 @@ static void entry_free(struct backlog *b, struct entry *e)
 		b->status.in_flight--;
 	else
 		b->status.queued--;
-	if (b->last == e)
-		b->last = NULL;
 	free(e);
 }
 
@@ -181,7 +178,6 @@ static void enqueue(struct backlog *b, struct entry *e)
 	if (e->qos == 0)
 		list_append(&b->qos0, &e->qos0);
 	b->status.queued++;
-	b->last = e;
 }
 
 static void note_retained(struct backlog *b, struct entry *e, const struct message *m)
@@ -480,11 +476,6 @@ enum reason backlog_push(
 	note_retained(b, e, m);
 	enqueue(b, e);
 	return R_SUCCESS;
-}
-
-struct entry *backlog_last(struct backlog *b)
-{
-	return b->last;
 }
 
 /* 0, -EAGAIN: later, or another negative errno: never. */

@@ -64,8 +64,6 @@ void backlog_set_link(struct backlog *b, bool up);
  * has passed. Holds `receipt` (may be NULL) as long as it is not safe. R_SUCCESS, or R_QUOTA: not
  * taken. */
 enum reason backlog_push(struct backlog *b, struct message *m, struct receipt *receipt, bool store);
-/* The message last pushed; valid until the next call. */
-struct entry *backlog_last(struct backlog *b);
 
 /* The first that is not in flight, with its body; NULL: none, or its body can't be read just now.
  */
