@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -28,6 +29,7 @@
 /* TERM: as long as this for answers that are still due, then the end comes whatever is open. */
 #define DRAIN_MS       2500
 #define JOURNAL_END_MS 1000
+#define STATUS_MS      5000 /* between two looks whether the status line has changed */
 
 static const struct adapter *const adapters[] = { &adapter_mqttsn, &adapter_coap, &adapter_mqtt };
 #define N_ADAPTERS ARRAY_SIZE(adapters)
@@ -48,7 +50,8 @@ struct gateway {
 	struct backlog *backlog;    /* NULL without an upstream */
 	struct upstream *upstream;  /* NULL: the hub alone */
 	void *adapters[N_ADAPTERS]; /* NULL: not started */
-	struct timer drain_limit;
+	struct timer drain_limit, status;
+	char status_line[160]; /* as the service manager knows it */
 	bool stopping, stopped;
 };
 
@@ -270,6 +273,39 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
 	notify_ready();
 }
 
+static void describe(const struct gateway *g, char *line, size_t len)
+{
+	struct upstream_status u;
+	struct journal_status j;
+	int n = snprintf(line, len, "%zu clients", sessions_count(g->sessions, true));
+
+	if (g->upstream) {
+		upstream_status(g->upstream, &u);
+		n += snprintf(line + n, len - (size_t)n, "; upstream %s, %llu messages waiting",
+			upstream_state_name(u.state), (unsigned long long)(u.queued + u.in_flight));
+	}
+	if (g->journal) {
+		journal_status(g->journal, &j);
+		snprintf(line + n, len - (size_t)n, "%s",
+			j.error  ? "; the storage FAILS, QoS 1 and 2 are refused"
+			: j.full ? "; the storage is FULL, QoS 1 and 2 are refused"
+				 : "");
+	}
+}
+
+static void on_status(struct timer *t)
+{
+	struct gateway *g = container_of(t, struct gateway, status);
+	char line[sizeof(g->status_line)];
+
+	describe(g, line, sizeof(line));
+	if (strcmp(line, g->status_line) != 0) {
+		memcpy(g->status_line, line, sizeof(line));
+		notify_status("%s", line);
+	}
+	timer_arm(t, STATUS_MS);
+}
+
 static void dump_count(const struct count *c, void *arg)
 {
 	(void)arg;
@@ -345,6 +381,7 @@ static int start_loop(struct gateway *g)
 			return -ENOMEM;
 	}
 	timer_init(&g->drain_limit, on_drain_limit);
+	timer_init(&g->status, on_status);
 	return 0;
 }
 
@@ -386,6 +423,7 @@ int gateway_new(struct conf *conf, const char *path, struct gateway **out)
 	log_notice("gateway: %s is up", g->id);
 	notify_watchdog_start();
 	notify_ready();
+	timer_arm(&g->status, 0);
 	*out = g;
 	return 0;
 }
@@ -465,6 +503,7 @@ void gateway_free(struct gateway *g)
 {
 	notify_watchdog_stop();
 	timer_disarm(&g->drain_limit);
+	timer_disarm(&g->status);
 	if (g->sessions)
 		sessions_free(g->sessions);
 	stop_adapters(g);

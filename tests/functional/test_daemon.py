@@ -113,6 +113,7 @@ def test_service_notification(site):
                 if word in s.recv(4096):
                     return
         wait(b"READY=1")
+        wait(b"STATUS=0 clients")
         wait(b"WATCHDOG=1")
         wait(b"WATCHDOG=1")
         process.signal(signal.SIGHUP)
