@@ -1,3 +1,4 @@
+#include "adapters/mqttsn/sn_dump.h"
 #include "adapters/mqttsn/sn_multicast.h"
 #include "adapters/mqttsn/sn_peer.h"
 
@@ -10,6 +11,10 @@
 #include <string.h>
 
 /* The adapter: sockets in front of the gateway of sn_gateway.h. */
+
+/* The log is no place for more. */
+#define DUMP_CLIENTS 1000
+#define DUMP_TOPICS  4
 
 static void on_receive(
 	void *arg, struct sn_socket *socket, const struct addr *from, struct span datagram)
@@ -208,11 +213,15 @@ static void dump_socket(const struct sn_socket *s)
 		sn_udp_drops(s));
 }
 
+static void log_text(void *arg, const char *text)
+{
+	(void)arg;
+	log_notice("mqttsn: %s", text);
+}
+
 static void dump(void *self)
 {
 	const struct sn_gateway *gw = self;
-	static const char *const names[SN_STATES] = { "stranger", "will topic", "will message",
-		"active", "asleep", "awake" };
 	size_t n[SN_STATES] = { 0 };
 	const struct list *lists[] = { &gw->half_open, &gw->clients }, *pos;
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
@@ -224,7 +233,8 @@ static void dump(void *self)
 	for (size_t i = 0; i < gw->n_sockets; i++)
 		dump_socket(gw->sockets[i]);
 	for (size_t i = SN_WILL_TOPIC; i < SN_STATES; i++)
-		log_notice("mqttsn: %zu %s", n[i], names[i]);
+		log_notice("mqttsn: %zu %s", n[i], sn_state_name((enum sn_state)i));
+	sn_dump_clients(gw, DUMP_CLIENTS, DUMP_TOPICS, log_text, NULL);
 }
 
 const struct adapter adapter_mqttsn = {

@@ -76,6 +76,7 @@ static struct sn_topic *topic_for(struct sn_peer *p, struct span name)
 		t = sn_topics_add(
 			topics, name, SN_FROM_GATEWAY, (uint32_t)p->gw->conf.topics_per_client);
 	if (!t) {
+		p->trouble = SN_TROUBLE_IDS_USED_UP;
 		count_one(&no_id);
 		log_limited(&limit, LOG_LEVEL_INFO,
 			"%s mqttsn: no topic id left for %.*s, message dropped", s->who.client_id,
@@ -238,6 +239,7 @@ static void repeat(struct sn_peer *p)
  * sleep. */
 static void give_up(struct sn_peer *p)
 {
+	p->trouble = SN_TROUBLE_SILENT;
 	if (p->state == SN_AWAKE)
 		sn_fall_asleep(p);
 	else
@@ -261,6 +263,7 @@ void sn_retry(struct sn_peer *p)
 /* The device is congested: nothing for T_WAIT. One that is awake may as well sleep. */
 static void pause_delivery(struct sn_peer *p)
 {
+	p->trouble = SN_TROUBLE_CONGESTED;
 	if (p->state == SN_AWAKE) {
 		sn_peer_send_bare(p, SN_PINGRESP);
 		sn_fall_asleep(p);
@@ -282,10 +285,12 @@ void sn_on_regack(const struct sn_input *in)
 		return;
 	}
 	/* A device that wants no such topic is not asked again (6.10 leaves open what follows). */
-	if (t && in->p->return_code == SN_ACCEPTED)
+	if (t && in->p->return_code == SN_ACCEPTED) {
 		t->announced = true;
-	else if (t)
+	} else if (t) {
 		t->refused = true;
+		p->trouble = SN_TROUBLE_TOPIC_REFUSED;
+	}
 	session_pump(p->link.session);
 }
 
@@ -308,6 +313,7 @@ static void on_unknown_id(struct sn_peer *p, uint16_t msg_id, uint16_t topic_id)
 {
 	struct session *s = p->link.session;
 	const struct delivery *d = msg_id ? session_in_flight(s, msg_id) : NULL;
+	p->trouble = SN_TROUBLE_ID_UNKNOWN;
 	forget_id(p, d, topic_id);
 	if (!d)
 		return;
@@ -343,6 +349,7 @@ void sn_on_puback(const struct sn_input *in)
 		on_unknown_id(p, id, in->p->topic_id);
 		break;
 	default:
+		p->trouble = SN_TROUBLE_MESSAGE_REFUSED;
 		session_refused(s, id);
 		break;
 	}

@@ -20,6 +20,18 @@ enum sn_wait {
 	SN_WAIT_PAUSE, /* it reported congestion: nothing until T_WAIT is over */
 };
 
+/* What went wrong last, for people who look. */
+enum sn_trouble {
+	SN_TROUBLE_NONE,
+	SN_TROUBLE_SILENT,
+	SN_TROUBLE_CONGESTED,
+	SN_TROUBLE_ID_UNKNOWN,
+	SN_TROUBLE_TOPIC_REFUSED,
+	SN_TROUBLE_MESSAGE_REFUSED,
+	SN_TROUBLE_IDS_USED_UP,
+	SN_TROUBLE_PUBLISH_REFUSED,
+};
+
 /* A CONNECT with the will flag, until the will has been asked for (6.3). */
 struct sn_dialogue {
 	uint16_t duration_s;
@@ -44,6 +56,7 @@ struct sn_peer {
 	uint8_t state;                /* enum sn_state */
 	uint8_t waiting;              /* enum sn_wait */
 	uint8_t tries;                /* repetitions of what is waited for */
+	uint8_t trouble;              /* enum sn_trouble */
 	uint8_t unknown_ids;          /* in a row: "invalid topic id" for the same message */
 	bool half_open;               /* on that list */
 	bool late_will;               /* a repeated WILLTOPIC or WILLMSG is answered with CONNACK */

@@ -77,6 +77,8 @@ static void send_puback(struct sn_peer *p, uint16_t topic_id, uint16_t msg_id, e
 		.msg_id = msg_id,
 		.return_code = (uint8_t)sn_return_code(reason),
 	};
+	if (out.return_code)
+		p->trouble = SN_TROUBLE_PUBLISH_REFUSED;
 	sn_peer_send(p, &out);
 }
 
