@@ -1,10 +1,14 @@
 """Benchmarks: prints a table, asserts nothing. `bench.py BUILD_DIR [name ...]` runs all of them or those named.
 
-CPU is the gateway's (or mosquitto's) own, all threads, from the scheduler's accounting; the load generators are
-separate processes on the same machine, so compare rows of one run, not of two."""
+CPU is that of the server (gateway or mosquitto) alone, all its threads, from the scheduler's accounting, divided by
+the messages published; `user` is the part of it outside the kernel. The load generators are separate processes on the
+same machine, so compare rows of one run, not of two. A publisher of QoS 0 over UDP asks for a PINGRESP after every
+1000 messages of all devices together: without that it would only measure how fast a socket overflows."""
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,17 +21,31 @@ os.environ["TIDEGATE_BUILD"] = BUILD
 import harness  # noqa: E402  (needs TIDEGATE_BUILD)
 
 ECHO = os.path.join(BUILD, "tests", "udp_echo")
+PAHO = os.path.join(BUILD, "tests", "paho_null")
+SIZE = 64
+TICK_NS = 1e9 / os.sysconf("SC_CLK_TCK")
 
 
-def cpu_ns(pid):
-    total = 0
-    for task in os.listdir("/proc/%d/task" % pid):
-        try:
-            with open("/proc/%d/task/%s/schedstat" % (pid, task), encoding="ascii") as f:
+class Cpu:
+    """What a process has used since then: all of it, and the part outside the kernel."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.began = self._now()
+
+    def _now(self):
+        total = 0
+        for task in os.listdir("/proc/%d/task" % self.pid):
+            with open("/proc/%d/task/%s/schedstat" % (self.pid, task), encoding="ascii") as f:
                 total += int(f.read().split()[0])
-        except FileNotFoundError:
-            pass
-    return total
+        with open("/proc/%d/stat" % self.pid, encoding="ascii") as f:
+            user, kernel = map(int, f.read().rsplit(")", 1)[1].split()[11:13])
+        return total, user, user + kernel
+
+    def used_us(self):
+        now = self._now()
+        total, user, ticks = (b - a for a, b in zip(self.began, now))
+        return total / 1000, (total / 1000 * user / ticks if ticks else 0)
 
 
 def rss_kib(pid):
@@ -35,54 +53,55 @@ def rss_kib(pid):
         return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
 
 
-def sim(*args, timeout=120):
+def figures_of(line):
+    return {k: float(v) for k, v in re.findall(r"(\w+)=([\d.]+)", line)}
+
+
+def run_sim(*args, timeout=120):
     done = subprocess.run([harness.SIM, "--quiet", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=timeout, check=False)
-    lines = done.stdout.decode().strip().split("\n")
-    stats = {k: float(v) for k, v in re.findall(r"(\w+)=([\d.]+)", lines[-1])}
+    stats = figures_of(done.stdout.decode().strip().split("\n")[-1])
     if done.returncode:
-        stats["error"] = done.stderr.decode().strip().split("\n")[0]
+        stats["error"] = (done.stderr.decode().strip().split("\n") or ["?"])[0]
     return stats
 
 
+def start_sim(site, *args):
+    process = harness.Process([harness.SIM, "--quiet", *map(str, args)], "sim")
+    site.processes.append(process)
+    return process
+
+
 class Subscriber:
-    """Counts what arrives over plain MQTT at QoS 0."""
+    """Counts what arrives over plain MQTT."""
 
-    def __init__(self, site, port, topic, qos=0):
-        self.process = harness.Process([harness.SIM, "-P", "mqtt", "-p", str(port), "-i", "counter", "-t", topic, "-q",
-                                        str(qos), "--quiet", "subscribe"], "counter")
-        site.processes.append(self.process)
-        time.sleep(0.3)
+    def __init__(self, site, port, topic="b/#", qos=0, clients=1):
+        self.process = start_sim(site, "-P", "mqtt", "-p", port, "-i", "counter", "-t", topic, "-q", qos, "-n",
+                                 clients, "--check", "subscribe")
+        self.process.wait_line(r"^ready")
 
-    def received(self):
-        """How many came in; what is still under way gets a second to arrive."""
+    def result(self):
+        """How many came in, and how many of them per second; what is still under way gets a second to arrive."""
         time.sleep(1.0)
         self.process.terminate()
-        return int(re.search(r"received=(\d+)", self.process.output()).group(1))
+        figures = figures_of(self.process.lines[-1])
+        return int(figures["distinct"]), figures["rate"]
 
 
 def row(name, **figures):
-    print("%-44s %s" % (name, "  ".join("%s=%s" % (k, v) for k, v in figures.items())))
+    print("%-52s %s" % (name, "  ".join("%s=%s" % (k, v) for k, v in figures.items())))
     sys.stdout.flush()
 
 
-def null_udp(site):
-    for sockets in (1, 100, 1000):
-        done = subprocess.run([ECHO, str(sockets), "2"], stdout=subprocess.PIPE, check=True)
-        stats = dict(re.findall(r"(\w+)=([\d.]+)", done.stdout.decode()))
-        row("null: bare UDP echo, %d sockets" % sockets, rate=stats["rate"] + "/s", cpu=stats["cpu_us"] + "us")
-
-
-def measure(name, pid, subscriber, *args):
-    before = cpu_ns(pid)
-    stats = sim(*args)
-    time.sleep(0.2)
-    used = cpu_ns(pid) - before
-    sent = max(stats.get("sent", 0), 1)
-    figures = {"rate": "%.0f/s" % stats.get("rate", 0), "cpu": "%.2fus" % (used / 1000 / sent)}
-    if subscriber:
-        got = subscriber.received()
-        figures["lost"] = "%d of %d" % (sent - got, sent)
+def measure(name, pid, subscriber, *args, copies=1):
+    """One load on the server `pid`; `copies`: subscribers that get each message."""
+    cpu = Cpu(pid)
+    stats = run_sim(*args, "-s", SIZE, "publish")
+    got, rate = subscriber.result()
+    total, user = cpu.used_us()
+    sent = max(int(stats.get("sent", 0)), 1)
+    figures = {"rate": "%.0f/s" % rate, "cpu": "%.2fus" % (total / sent / copies),
+               "user": "%.2fus" % (user / sent / copies), "lost": "%d of %d" % (sent * copies - got, sent * copies)}
     if stats.get("retried"):
         figures["retried"] = "%d" % stats["retried"]
     if "error" in stats:
@@ -90,89 +109,211 @@ def measure(name, pid, subscriber, *args):
     row(name, **figures)
 
 
+def start_gateway(site, name, **sections):
+    """A quiet hub in memory, with room for a subscriber that the scheduler keeps waiting."""
+    settings = {"log": {"level": "notice"}, "store": None,
+                "limits": {"sessions": 20000, "queue_messages": 1000000, "queue_bytes": "64MB"},
+                "mqtt": {"max_connections": 5000}}
+    settings.update(sections)
+    gateway = site.gateway(name, **settings).start()
+    if "upstream" in sections:
+        gateway.wait_upstream()
+    return gateway
+
+
+def start_broker(site):
+    """mosquitto, without the log that the tests read."""
+    broker = site.broker()
+    with open(broker.conf, encoding="utf-8") as f:
+        text = f.read().replace("log_type all", "log_type error")
+    with open(broker.conf, "w", encoding="utf-8") as f:
+        f.write(text)
+    return broker.start()
+
+
+def null_udp(site):
+    for sockets in (1, 100, 1000):
+        done = subprocess.run([ECHO, str(sockets), "2"], stdout=subprocess.PIPE, check=True)
+        stats = figures_of(done.stdout.decode())
+        row("null: bare UDP echo, %d sockets" % sockets, rate="%.0f/s" % stats["rate"],
+            cpu="%.2fus" % stats["cpu_us"])
+
+
 def hub(site):
     """Devices to the hub, with one local MQTT subscriber that gets everything."""
     for qos, total in ((0, 200000), (1, 60000)):
         for devices in (1, 100, 1000):
-            gateway = site.gateway("hub%d-%d" % (qos, devices), log={"level": "warn"}, store=None)
-            gateway.start(wait=False)
-            wait_serving(gateway)
-            counter = Subscriber(site, gateway.mqtt_port, "b/#")
-            measure("MQTT-SN QoS %d to the hub, %d devices" % (qos, devices), gateway.process.pid, counter,
-                    "-p", gateway.sn_port, "-n", devices, "-t", "b/%c", "-s", 64, "-q", qos, "-c",
-                    total // devices, "publish")
+            gateway = start_gateway(site, "hub%d-%d" % (qos, devices))
+            counter = Subscriber(site, gateway.mqtt_port)
+            measure("MQTT-SN QoS %d to the hub, %d devices" % (qos, devices), gateway.process.pid, counter, "-p",
+                    gateway.sn_port, "-n", devices, "-t", "b/%c", "-q", qos, "--window", 1000, "-c", total // devices)
             gateway.stop()
 
 
-def wait_serving(gateway):
-    harness.until(lambda: sim("-p", gateway.sn_port, "-i", "probe", "connect").get("failed") == 0, "the gateway serving")
-
-
-def hub_paced(site):
-    """QoS 0 at a fixed rate: what is lost."""
-    for rate in (20000, 50000, 100000):
-        gateway = site.gateway("paced%d" % rate, log={"level": "warn"}, store=None)
-        gateway.start(wait=False)
-        wait_serving(gateway)
-        counter = Subscriber(site, gateway.mqtt_port, "b/#")
-        measure("MQTT-SN QoS 0 at %d/s, 100 devices" % rate, gateway.process.pid, counter, "-p", gateway.sn_port,
-                "-n", 100, "-t", "b/%c", "-s", 64, "-q", 0, "-c", rate * 3 // 100, "--rate", rate, "publish")
+def hub_alone(site):
+    """The same without a subscriber: against the echo, which has no third party either."""
+    for devices in (1, 100, 1000):
+        gateway = start_gateway(site, "alone%d" % devices)
+        cpu = Cpu(gateway.process.pid)
+        stats = run_sim("-p", gateway.sn_port, "-n", devices, "-t", "b/%c", "-s", SIZE, "-q", 1, "-c", 60000 // devices,
+                        "publish")
+        total, user = cpu.used_us()
+        row("MQTT-SN QoS 1, no subscriber, %d devices" % devices, rate="%.0f/s" % stats["rate"],
+            cpu="%.2fus" % (total / stats["sent"]), user="%.2fus" % (user / stats["sent"]),
+            refused="%d" % stats["refused"])
         gateway.stop()
 
 
-def hub_mqtt(site):
-    """The same load over plain MQTT, to the hub and to mosquitto."""
-    gateway = site.gateway("plain", log={"level": "warn"}, store=None)
-    gateway.start(wait=False)
-    wait_serving(gateway)
-    broker = site.broker(extra="log_type error\n").start()
-    for name, port, pid in (("the hub", gateway.mqtt_port, gateway.process.pid),
-                            ("mosquitto", broker.port, broker.process.pid)):
-        for qos, total in ((0, 200000), (1, 60000)):
-            counter = Subscriber(site, port, "b/#", qos)
-            measure("MQTT QoS %d to %s, 100 clients" % (qos, name), pid, counter, "-P", "mqtt", "-p", port, "-n", 100,
-                    "-t", "b/%c", "-s", 64, "-q", qos, "-c", total // 100, "publish")
+def hub_paced(site):
+    """QoS 0 at a fixed rate, whether or not the gateway follows: what is lost."""
+    for rate in (50000, 100000, 150000):
+        gateway = start_gateway(site, "paced%d" % rate)
+        counter = Subscriber(site, gateway.mqtt_port)
+        measure("MQTT-SN QoS 0 at %d/s, 100 devices" % rate, gateway.process.pid, counter, "-p", gateway.sn_port, "-n",
+                100, "-t", "b/%c", "-q", 0, "-c", rate * 2 // 100, "--rate", rate)
+        gateway.stop()
+
+
+def both_brokers(site):
+    gateway = start_gateway(site, "plain")
+    broker = start_broker(site)
+    return ("the hub", gateway.mqtt_port, gateway.process.pid), ("mosquitto", broker.port, broker.process.pid)
+
+
+def plain_mqtt(site):
+    """The same load over plain MQTT, to the hub and to mosquitto; then one to one, and one to a thousand."""
+    servers = both_brokers(site)
+    for publishers, subscribers, totals in ((100, 1, (200000, 60000, 40000)), (1, 1, (200000, 60000, 40000)),
+                                            (1, 1000, (200, 100, 60))):
+        for qos, total in enumerate(totals):
+            for name, port, pid in servers:
+                counter = Subscriber(site, port, "b/#", qos, subscribers)
+                measure("MQTT QoS %d, %d to %d, %s" % (qos, publishers, subscribers, name), pid, counter, "-P", "mqtt",
+                        "-p", port, "-n", publishers, "-t", "b/%c", "-q", qos, "-c", total // publishers, "--window",
+                        20, copies=subscribers)
+
+
+def paho_alone(site, broker, qos, total):
+    counter = Subscriber(site, broker.port, "b/#", qos)
+    counted = subprocess.run([PAHO, str(broker.port), str(qos), str(total), "64", str(SIZE)], stdout=subprocess.PIPE,
+                             check=True)
+    stats = figures_of(counted.stdout.decode())
+    got, rate = counter.result()
+    row("null: Paho alone QoS %d to mosquitto" % qos, rate="%.0f/s" % rate, cpu="%.2fus" % stats["cpu_us"],
+        lost="%d of %d" % (total - got, total))
 
 
 def upstream(site):
-    """Devices through the gateway to mosquitto; beside it MQTT clients of the hub on the same way."""
-    broker = site.broker(extra="log_type error\n").start()
-    gateway = site.gateway("up", upstream={"uri": broker.uri}, log={"level": "notice"})
-    gateway.start()
-    gateway.wait_upstream()
-    for protocol, port in (("mqttsn", gateway.sn_port), ("mqtt", gateway.mqtt_port)):
-        for qos, total in ((0, 60000), (1, 30000)):
+    """Through the gateway to mosquitto: Paho alone, MQTT-SN devices, MQTT clients of the hub."""
+    broker = start_broker(site)
+    for qos, total in ((0, 60000), (1, 40000), (2, 20000)):
+        paho_alone(site, broker, qos, total)
+        for protocol in ("mqttsn", "mqtt"):
+            gateway = start_gateway(site, "up%d%s" % (qos, protocol), upstream={"uri": broker.uri},
+                                    store={"dir": os.path.join(site.dir, "state%d%s" % (qos, protocol))})
+            port = gateway.sn_port if protocol == "mqttsn" else gateway.mqtt_port
             counter = Subscriber(site, broker.port, "b/#", qos)
-            measure("%s QoS %d to the upstream, 100 devices" % (protocol, qos), gateway.process.pid, counter,
-                    "-P", protocol, "-p", port, "-n", 100, "-t", "b/%c", "-s", 64, "-q", qos, "-c", total // 100,
-                    *(["--rate", 20000] if qos == 0 else []), "publish")
-    gateway.stop()
+            measure("%s QoS %d to the upstream, 100 devices" % (protocol, qos), gateway.process.pid, counter, "-P",
+                    protocol, "-p", port, "-n", 100, "-t", "b/%c", "-q", qos, "-c", total // 100,
+                    *(["--rate", 15000] if qos == 0 else []))
+            gateway.stop()
 
 
 def connect_rate(site):
-    gateway = site.gateway("connect", log={"level": "warn"}, store=None)
-    gateway.start(wait=False)
-    wait_serving(gateway)
-    base = rss_kib(gateway.process.pid)
-    before = cpu_ns(gateway.process.pid)
     clients = 10000
-    process = harness.Process([harness.SIM, "--quiet", "-p", str(gateway.sn_port), "-n", str(clients), "--duration", "6",
-                               "--persistent", "connect"], "sim")
-    site.processes.append(process)
-    time.sleep(4.5)
+    gateway = start_gateway(site, "connect")
+    base = rss_kib(gateway.process.pid)
+    cpu = Cpu(gateway.process.pid)
+    devices = start_sim(site, "-p", gateway.sn_port, "-n", clients, "--duration", 60, "connect")
+    devices.wait_line(r"^ready", 60)
+    took = figures_of(devices.lines[0])["seconds"]
+    total, user = cpu.used_us()
+    row("MQTT-SN connect, %d clients" % clients, rate="%.0f/s" % (clients / max(took, 0.001)),
+        cpu="%.2fus" % (total / clients), user="%.2fus" % (user / clients),
+        possible="%.0f/s" % (clients / (total / 1e6)))
     grown = rss_kib(gateway.process.pid) - base
-    cpu = (cpu_ns(gateway.process.pid) - before) / 1000 / clients
-    process.wait_exit(60)
-    stats = {k: float(v) for k, v in re.findall(r"(\w+)=([\d.]+)", process.lines[-1])}
-    row("MQTT-SN connect, %d clients" % clients, rate="%.0f/s" % (clients / max(stats["connect_s"], 0.001)),
-        cpu="%.2fus" % cpu)
-    row("RSS", at_start="%d KiB" % base, per_1000_clients="%.0f KiB" % (grown * 1000 / clients))
+    row("RSS of connected clients", at_start="%d KiB" % base, per_1000_clients="%.0f KiB" % (grown * 1000 / clients))
+    devices.terminate()
+    gateway.stop()
+
+
+def mail(site, gateway, clients):
+    """One message for each of them."""
+    local = harness.MqttClient(site, gateway.mqtt_port, "postman")
+    for n in range(clients):
+        local.client.publish("mail/%d" % n, b"%d" % n, 1)
+    harness.until(lambda: len(local.acknowledged) == clients, "the mail accepted", 60)
+    local.close()
+
+
+def sleepers(site):
+    clients = 10000
+    gateway = start_gateway(site, "sleepers")
+    pid = gateway.process.pid
+    base = rss_kib(pid)
+    devices = start_sim(site, "-p", gateway.sn_port, "-n", clients, "--persistent", "-t", "mail/%n", "--sleep", 3600,
+                        "subscribe")
+    devices.wait_line(r"^asleep", 60)
+    grown = rss_kib(pid) - base
+    row("RSS of sleepers with a subscription each, %d" % clients, all_="%d KiB" % grown,
+        each="%d B" % (grown * 1024 / clients))
+    for what in ("no mail", "a message each"):
+        if what != "no mail":
+            mail(site, gateway, clients)
+        cpu = Cpu(pid)
+        mark = len(devices.lines)
+        devices.signal(signal.SIGUSR1)
+        devices.wait_line(r"^woken", 60, after=mark)
+        total, _ = cpu.used_us()
+        took = figures_of(devices.lines[-1])["seconds"]
+        row("wake, collect, sleep: %s, %d clients" % (what, clients), rate="%.0f/s" % (clients / took),
+            cpu="%.2fus" % (total / clients))
+    devices.terminate()
+    gateway.stop()
+
+
+def pour_retained(port, total):
+    """Retained messages of QoS 0 with topics of their own, down one connection; back when all have been read."""
+    client = b"\x00\x04MQTT\x04\x02\x00\x00\x00\x06pourer"
+    out = [b"\x10%c" % len(client) + client]
+    for n in range(total):
+        topic = b"some/building/room%06d/value" % n
+        out.append(b"\x31%c\x00%c" % (2 + len(topic) + SIZE, len(topic)) + topic + b"." * SIZE)
+    out.append(b"\xc0\x00")
+    with socket.create_connection(("127.0.0.1", port)) as s:
+        s.sendall(b"".join(out))
+        answer = b""
+        while len(answer) < 6:
+            answer += s.recv(16)
+
+
+def retained(site):
+    total = 50000
+    for name, port, pid in both_brokers(site):
+        base = rss_kib(pid)
+        pour_retained(port, total)
+        row("retained messages of 64 B, %s" % name, each="%.0f B" % ((rss_kib(pid) - base) * 1024 / total))
+
+
+def restart(site):
+    """kill -9 with ten thousand persistent sessions."""
+    clients = 10000
+    gateway = start_gateway(site, "restart", store={"dir": os.path.join(site.dir, "restart-state")})
+    run_sim("-p", gateway.sn_port, "-n", clients, "--persistent", "-t", "mail/%n", "--vanish", "--duration", 2,
+            "subscribe")
+    time.sleep(1)
+    gateway.kill()
+    began = time.monotonic()
+    gateway.start()
+    took = time.monotonic() - began
+    row("serving again after kill -9, %d sessions" % clients, seconds="%.2f" % took)
     gateway.stop()
 
 
 def main():
     wanted = sys.argv[2:]
-    for bench in (null_udp, hub, hub_paced, hub_mqtt, upstream, connect_rate):
+    began = time.monotonic()
+    for bench in (null_udp, hub_alone, hub, hub_paced, plain_mqtt, upstream, connect_rate, sleepers, retained, restart):
         if wanted and bench.__name__ not in wanted:
             continue
         site = harness.Site()
@@ -180,6 +321,7 @@ def main():
             bench(site)
         finally:
             site.close(show=False)
+    print("%.0f seconds" % (time.monotonic() - began))
 
 
 main()

@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#define TOPICS 100
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static int connected, failed;
@@ -83,7 +85,8 @@ static int publish_all(MQTTAsync client, int qos, long count, int window, int si
 	o.onSuccess = on_acked;
 	o.onFailure = on_failure;
 	for (long i = 0; i < count && !failed; i++) {
-		snprintf(topic, sizeof(topic), "b/paho-%ld", i % 100);
+		snprintf(topic, sizeof(topic), "b/paho-%ld", i % TOPICS);
+		payload[snprintf(payload, sizeof(payload), "%ld ", i / TOPICS)] = '.';
 		wait_window(i, window - 1);
 		if (MQTTAsync_send(client, topic, size, payload, qos, 0, &o) != MQTTASYNC_SUCCESS)
 			return -1;

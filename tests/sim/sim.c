@@ -202,7 +202,8 @@ static void print_stats(const struct sim *s)
 {
 	const struct sim_stats *st = &s->stats;
 	int64_t end = s->ended_ms ? s->ended_ms : clock_ms();
-	double took = seconds(s->ready_ms ? s->ready_ms : s->began_ms, end);
+	int64_t from = s->first_ms ? s->first_ms : s->ready_ms ? s->ready_ms : s->began_ms;
+	double took = seconds(from, end);
 	uint64_t done = s->o.command == SIM_SUBSCRIBE ? st->received : st->sent;
 
 	printf("clients=%u connect_s=%.3f", s->o.clients,

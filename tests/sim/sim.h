@@ -61,7 +61,7 @@ struct sim {
 	unsigned woken;     /* have collected since woken_ms */
 	struct list eager;  /* of device.eager: may have something to publish */
 	struct list waking; /* of device.eager: sleepers to be woken at once */
-	int64_t began_ms, ready_ms, ended_ms, woken_ms;
+	int64_t began_ms, ready_ms, first_ms, ended_ms, woken_ms; /* first_ms: message received */
 	struct timer pace, limit;
 	double owed;           /* messages due by the rate and not sent yet */
 	int64_t paced_ms;      /* when `owed` was brought up to date */

@@ -258,7 +258,8 @@ void device_message(struct device *d, struct span topic, struct span payload, in
 {
 	struct sim *s = d->sim;
 
-	s->stats.received++;
+	if (s->stats.received++ == 0)
+		s->first_ms = clock_ms();
 	s->ended_ms = clock_ms();
 	if (s->check)
 		check_message(s->check, d->index, topic, payload);
