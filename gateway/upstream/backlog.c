@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #define RETRY_MS        1000 /* after the journal failed */
+#define REFUSE_MS       5000 /* a publisher waits that long for a journal that fails */
 #define UNREADABLE_MAX  60   /* times a body is asked for before it is given up */
 #define MEMORY_MESSAGES 1000
 /* While the upstream answers, QoS 0 passes through; only a stalled link keeps it for long. */
@@ -53,6 +54,7 @@ struct backlog {
 static struct count dropped_qos0 = COUNT("upstream.dropped.qos0");
 static struct count dropped_expired = COUNT("upstream.dropped.expired");
 static struct count dropped_unreadable = COUNT("upstream.dropped.unreadable");
+static struct count refused_late = COUNT("upstream.refused_late");
 static struct log_limit journal_trouble = LOG_LIMIT(1, 60000);
 
 static void on_timer(struct timer *t);
@@ -318,11 +320,31 @@ static void retry(struct backlog *b)
 			return;
 }
 
+/* The journal failed only after these were taken, and no broker is there to take them instead: the
+ * publisher is told, and will send again. Not at QoS 2: local subscribers have had the message, and
+ * exactly once is worth more than an answer. */
+static void refuse_late(struct backlog *b)
+{
+	struct list *pos, *tmp;
+
+	if (b->up)
+		return;
+	list_for_each_safe(pos, tmp, &b->retry) {
+		struct hold *h = list_entry(pos, struct hold, node);
+		struct entry *e = h->entry;
+		if (e->qos != 1 || e->in_flight || clock_ms() - h->since_ms < REFUSE_MS)
+			continue;
+		count_one(&refused_late);
+		backlog_done(b, e, R_QUOTA);
+	}
+}
+
 static void on_timer(struct timer *t)
 {
 	struct backlog *b = container_of(t, struct backlog, timer);
 
 	retry(b);
+	refuse_late(b);
 	while (!list_empty(&b->held)) {
 		struct hold *h = list_first(&b->held, struct hold, node);
 		if (h->since_ms + b->limits.ack_hold_ms > clock_ms())

@@ -14,8 +14,9 @@ struct message;
 struct receipt;
 
 /* The ordered queue of what is bound upstream. It makes QoS 1 and 2 safe: a publisher's receipt is
- * released by the upstream's acknowledgement or by the journal's commit, whichever comes first, and
- * never otherwise. Bodies of a long backlog stay on disk; an entry is 48 bytes. */
+ * released by the upstream's acknowledgement or by the journal's commit, whichever comes first.
+ * When neither can be had for a while, what has not left yet is taken back and QoS 1 refused.
+ * Bodies of a long backlog stay on disk; an entry is 48 bytes. */
 struct backlog;
 
 enum { JR_BACKLOG = 1 }; /* journal record: one message_encode() form */

@@ -339,6 +339,33 @@ static void test_failing_storage_refuses(void **state)
 	assert_true(held.done);
 }
 
+/* It was taken, then its commit failed, and the upstream is away. */
+static void test_refused_after_all(void **state)
+{
+	struct waiter once, twice;
+
+	(void)state;
+	push(&once, "1", 1, true);
+	push(&twice, "2", 2, true);
+	backlog_set_link(b, false);
+	journal->append_error = -ENOSPC;
+	commit(-ENOSPC);
+	for (int i = 0; i < 4; i++)
+		advance(1000);
+	assert_false(once.done);
+	advance(1000);
+	assert_true(once.done);
+	assert_int_equal(once.reason, R_QUOTA);
+	assert_int_equal(status().queued, 1); /* it will not arrive as well */
+	assert_false(twice.done);
+	journal->append_error = 0;
+	advance(1000);
+	commit(0);
+	receipts_run();
+	assert_true(twice.done);
+	assert_int_equal(twice.reason, R_SUCCESS);
+}
+
 static void test_order_survives_requeue(void **state)
 {
 	struct entry *e[5];
@@ -597,6 +624,7 @@ int main(void)
 		CASE(test_acknowledged_before_commit),
 		CASE(test_failed_commit_is_never_acknowledged),
 		CASE(test_failing_storage_refuses),
+		CASE(test_refused_after_all),
 		CASE(test_order_survives_requeue),
 		CASE_IN(test_oldest_qos0_gives_way, setup_small),
 		CASE_IN(test_bodies_stay_on_disk, setup_small),
