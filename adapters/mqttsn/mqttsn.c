@@ -85,6 +85,8 @@ static void set_up_multicast(struct sn_gateway *gw, const struct sn_conf *conf, 
 {
 	unsigned interface = interface_of(conf, s);
 	sn_udp_multicast(s, interface, (int)conf->multicast_ttl);
+	if (conf->multicast.n)
+		sn_udp_share(s);
 	for (size_t i = 0; i < conf->multicast.n; i++)
 		join(gw, s, conf->multicast.items[i], interface);
 }

@@ -10,7 +10,7 @@
  * with sn_ears_close().
  *
  * Joins `group` (with port 0: the listener's port) on the interface of that index; 0: the one that
- * has the listener's address, or the system's choice. sn_udp_multicast() comes first. 0, or a
+ * has the listener's address, or the system's choice. sn_udp_share() comes first. 0, or a
  * negative errno: there is no multicast here. */
 int sn_ear_open(struct event_base *base, struct sn_socket *listener, const struct addr *group,
 	unsigned interface, const struct sn_socket_user *user, struct list *ears);

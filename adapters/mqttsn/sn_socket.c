@@ -306,13 +306,17 @@ static void set(int fd, int level, int name, int value)
 	(void)setsockopt(fd, level, name, &value, sizeof(value));
 }
 
+/* Not before bind(), which has to notice another one at the same port. */
+void sn_udp_share(struct sn_socket *s)
+{
+	set(udp_of(s)->fd, SOL_SOCKET, SO_REUSEADDR, 1);
+}
+
 /* Nothing of it is needed to serve: what the system does not have shows when it is used. */
 void sn_udp_multicast(struct sn_socket *s, unsigned interface, int ttl)
 {
 	int fd = udp_of(s)->fd;
 	struct ip_mreqn by = { .imr_ifindex = (int)interface };
-	/* Only now, so that bind() did notice another one at the same port. */
-	set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	set(fd, SOL_SOCKET, SO_BROADCAST, 1);
 	/* A socket at all addresses would hear whatever somebody on this machine has joined. */
 	set(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);

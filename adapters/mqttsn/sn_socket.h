@@ -43,8 +43,10 @@ int sn_udp_open(struct event_base *base, const struct addr *at, bool dual_stack,
 uint32_t sn_udp_drops(const struct sn_socket *s);
 /* Octets of its receive buffer, as the kernel counts them. */
 int sn_udp_buffer(const struct sn_socket *s);
+/* Permits sockets of groups, see sn_multicast.h, at its port. */
+void sn_udp_share(struct sn_socket *s);
 /* Lets it send to groups, by the interface of that index (0: its address's, or the system's choice)
- * and `ttl` hops far, and to broadcast addresses; and permits sn_multicast_open() beside it. */
+ * and `ttl` hops far, and to broadcast addresses. */
 void sn_udp_multicast(struct sn_socket *s, unsigned interface, int ttl);
 
 #endif

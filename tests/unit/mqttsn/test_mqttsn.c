@@ -1,5 +1,5 @@
 #include "adapters/adapter.h"
-#include "adapters/mqttsn/sn_codec.h"
+#include "adapters/mqttsn/sn_gateway.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/reap.h"
 #include "gateway/core/receipt.h"
@@ -159,6 +159,59 @@ static void test_reload(void **state)
 	assert_int_equal(hear(f).gw_id, 200);
 }
 
+static void assert_own_gateway(struct fixture *f, const char *more, uint16_t port, int64_t retries)
+{
+	struct conf *c = configure(f->port, more);
+	adapter_mqttsn.stop(f->self);
+	f->self = NULL;
+	assert_int_equal(adapter_mqttsn.start(&f->env, c, &f->self), 0);
+	conf_free(c);
+	const struct sn_gateway *gw = f->self;
+	assert_int_equal(gw->n_sockets, 2);
+	assert_int_equal(gw->sockets[1]->at.port, port);
+	assert_int_equal(gw->sockets[1]->group->conf->retry_count, retries);
+}
+
+/* A further group has its own port and values; a reload changes them. */
+static void test_groups(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port = free_port();
+	char more[128];
+	static const char text[] =
+		"retry_count = 5\n[mqttsn.x]\nlisten = udp://127.0.0.1:%u\nretry_count = %d\n";
+	snprintf(more, sizeof(more), text, port, 2);
+	assert_own_gateway(f, more, port, 2);
+	connect_device(f);
+	adapter_mqttsn.dump(f->self);
+	snprintf(more, sizeof(more), text, port, 8);
+	struct conf *c = configure(f->port, more);
+	assert_int_equal(adapter_mqttsn.reload(f->self, c), 0);
+	conf_free(c);
+	const struct sn_gateway *gw = f->self;
+	assert_int_equal(gw->conf.retry_count, 5);
+	assert_int_equal(gw->sockets[1]->group->conf->retry_count, 8);
+	/* One that cannot be had ends the start, and the others are closed. */
+	adapter_mqttsn.stop(f->self);
+	f->self = NULL;
+	snprintf(more, sizeof(more), text, f->port, 2);
+	c = configure(f->port, more);
+	assert_int_equal(adapter_mqttsn.start(&f->env, c, &f->self), -EADDRINUSE);
+	conf_free(c);
+}
+
+/* Groups that cannot be joined are no reason not to serve. */
+static void test_without_multicast(void **state)
+{
+	struct fixture *f = *state;
+	struct conf *c = configure(f->port,
+		"multicast = 239.255.18.84, 239.255.18.85\nmulticast_interface = nonesuch0\n");
+	adapter_mqttsn.stop(f->self);
+	assert_int_equal(adapter_mqttsn.start(&f->env, c, &f->self), 0);
+	conf_free(c);
+	connect_device(f);
+}
+
 static void test_drain_and_stop(void **state)
 {
 	struct fixture *f = *state;
@@ -181,6 +234,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_serves, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_port_in_use, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reload, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_groups, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_without_multicast, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain_and_stop, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,6 +113,68 @@ static void test_predefined_file(void **state)
 	assert_wrong("[mqttsn]\npredefined_file = /nonexistent\n", "/nonexistent");
 }
 
+static void test_groups(void **state)
+{
+	struct conf *c;
+	const char *name;
+	(void)state;
+	assert_int_equal(parse("[mqttsn]\nretry_interval = 5s\nallow_plain = yes\n"
+			       "[mqttsn.field]\nlisten = udp://0.0.0.0:1885\nretry_count = 9\n",
+				 &c),
+		0);
+	const struct sn_conf *sn = conf_named_section(c, "mqttsn", 0, &name);
+	assert_string_equal(name, "field");
+	assert_int_equal(sn->retry_interval_ms, 5000);
+	assert_int_equal(sn->retry_count, 9);
+	assert_string_equal(sn->listen.items[0], "udp://0.0.0.0:1885");
+	conf_free(c);
+	assert_wrong("[mqttsn]\n[mqttsn.a]\nretry_count = 1\n", "own listeners");
+	assert_wrong("[mqttsn]\n[mqttsn.a]\nlisten = udp://0.0.0.0:1\n", "[mqttsn.a] listen");
+	assert_wrong("[mqttsn]\n[mqttsn.a]\ngateway_id = 3\n", "belongs into section [mqttsn]");
+	assert_wrong("[mqttsn]\n[mqttsn.a]\nadvertise = 10.0.0.1\n", "section [mqttsn]");
+}
+
+static void test_addresses(void **state)
+{
+	struct addr a;
+	(void)state;
+	assert_int_equal(sn_conf_addr("10.0.0.255", 7, &a), 0);
+	assert_int_equal(a.port, 7);
+	assert_int_equal(sn_conf_addr("10.0.0.255:1885", 7, &a), 0);
+	assert_int_equal(a.port, 1885);
+	assert_int_equal(sn_conf_addr("ff05::1", 7, &a), 0);
+	assert_int_equal(a.port, 7);
+	assert_int_equal(sn_conf_addr("[ff05::1]:9", 7, &a), 0);
+	assert_int_equal(a.family, 6);
+	assert_int_equal(a.port, 9);
+	assert_int_equal(sn_conf_addr("host:9", 7, &a), -EINVAL);
+	assert_int_equal(sn_conf_addr("10.0.0.1:70000", 7, &a), -EINVAL);
+	assert_int_equal(sn_conf_addr("10.0.0.1:1/x", 7, &a), -EINVAL);
+	assert_int_equal(sn_conf_addr("", 7, &a), -EINVAL);
+}
+
+static void test_discovery_values(void **state)
+{
+	struct conf *c;
+	(void)state;
+	assert_int_equal(parse("[mqttsn]\nmulticast = 239.255.18.84, [ff05::1]:1885\n"
+			       "advertise = 239.255.18.84:1885, 10.0.0.255\n"
+			       "multicast_interface = eth0\nforwarders = 10.0.0.7, ::1\n",
+				 &c),
+		0);
+	const struct sn_conf *sn = conf_section(c, "mqttsn");
+	assert_int_equal(sn->advertise_interval_ms, 900000);
+	assert_int_equal(sn->gwinfo_delay_ms, 0);
+	assert_int_equal(sn->multicast_ttl, 1);
+	conf_free(c);
+	assert_wrong("[mqttsn]\nmulticast = 10.0.0.1\n", "multicast address");
+	assert_wrong("[mqttsn]\nadvertise = 0.0.0.0:1885\n", "numeric address and a port");
+	assert_wrong("[mqttsn]\nforwarders = 10.0.0.7:5\n", "without a port");
+	assert_wrong("[mqttsn]\nforwarders = any, 10.0.0.7\n", "any does not go together");
+	assert_wrong("[mqttsn]\nmulticast_interface = a-name-that-is-too-long\n", "eth0");
+	assert_wrong("[mqttsn]\nadvertise_interval = 1d\n", "65535s");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -121,6 +183,9 @@ int main(void)
 		cmocka_unit_test(test_mistakes),
 		cmocka_unit_test(test_plain_beyond_loopback),
 		cmocka_unit_test(test_predefined_file),
+		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_discovery_values),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

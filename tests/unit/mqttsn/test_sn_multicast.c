@@ -73,6 +73,7 @@ static int listen_at(struct fixture *f, struct addr at, const char *group)
 	struct sn_socket_user heard = { .receive = on_heard, .arg = f };
 	struct addr in = addr_of(group, 0);
 	assert_int_equal(sn_udp_open(f->base, &at, false, &direct, &f->listener), 0);
+	sn_udp_share(f->listener);
 	sn_udp_multicast(f->listener, f->interface, 1);
 	assert_true(sn_ear_fits(f->listener, &in));
 	return sn_ear_open(f->base, f->listener, &in, f->interface, &heard, &f->ears);
