@@ -74,6 +74,19 @@ def test_roaming(site):
     assert "distinct=1500 missing=0 doubled=0 disordered=0" in below.lines[-1], below.output()
 
 
+def test_forwarder(site):
+    """Devices behind a forwarder's one socket, on a bad network, some moving to another forwarder."""
+    gateway = site.gateway(mqttsn={"retry_interval": "100ms", "retry_count": 50}).start()
+    nodes = ("-p", gateway.sn_port, "-n", 20, "-q", 2, "--persistent", "--forwarder", "--quiet", "--loss", 10, "--dup",
+             10, "--reorder", 10, "--retry-ms", 100, "--retries", 50, "--roam", 1)
+    below = subscriber(site, *nodes, "-i", "below", "-t", "nodes/%n", "--check", "-c", 20)
+    below.wait_line(r"^ready")
+    out = sim(*nodes, "-i", "up", "-t", "nodes/%n", "-c", 20, "--seed", 2, "publish")
+    assert b"sent=400 acked=400" in out.stdout, out.stdout
+    assert below.wait_exit() == 0, below.output()
+    assert "distinct=400 missing=0 doubled=0 disordered=0" in below.lines[-1], below.output()
+
+
 def test_wills(site):
     gateway = site.gateway().start()
     local = site.mqtt(gateway, "local")

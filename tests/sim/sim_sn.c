@@ -415,18 +415,27 @@ static void on_pubcomp(struct sn_device *s, const struct sn_packet *p)
 	go_on(s);
 }
 
+/* Not in answer to ours. On a bad network it may be a late copy, or the answer to one that reached
+ * a new address before our CONNECT did: a sleeper does not mind, others connect again. */
+static void on_dismissed(struct sn_device *s)
+{
+	const struct sim *sim = s->d.sim;
+
+	if (!sim->lossy || !sim->o.persistent)
+		device_failed(&s->d, "the gateway said DISCONNECT");
+	else if (s->d.state == DEVICE_READY)
+		connect_again(s);
+}
+
 static void on_disconnect(struct sn_device *s)
 {
-	/* On a bad network the answer to our own may come a second time. */
-	bool echo = s->d.state == DEVICE_ASLEEP && s->d.sim->lossy;
-
 	if (s->d.state == DEVICE_DONE) {
 		device_gone(&s->d);
 	} else if (s->now.awaited == SN_DISCONNECT) {
 		device_asleep(&s->d);
 		answered(s, SN_DISCONNECT, 0);
-	} else if (!echo) {
-		device_failed(&s->d, "the gateway said DISCONNECT");
+	} else {
+		on_dismissed(s);
 	}
 }
 
@@ -601,10 +610,14 @@ static void send_connect(struct sn_device *s)
 	request(s, &p, SN_CONNACK);
 }
 
+/* What is outstanding goes on afterwards. */
 static void connect_again(struct sn_device *s)
 {
+	if (s->now.awaited && !s->aside.awaited)
+		put_aside(s);
+	if (s->move)
+		device_move(&s->d);
 	s->move = false;
-	device_move(&s->d);
 	s->d.state = DEVICE_CONNECTING;
 	send_connect(s);
 }

@@ -86,9 +86,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* MQTT-SN 1.2, 5.4.20: what is in it is for the node it names. */
-static void unpack(struct sim *s, struct span datagram)
+/* MQTT-SN 1.2, 5.4.20: what is in it is for the node it names, as long as that is in reach. */
+static void unpack(const struct forwarder *f, struct span datagram)
 {
+	struct sim *s = f->sim;
 	struct sn_packet p;
 
 	if (sn_decode(&p, datagram) != 0 || p.type != SN_ENCAPSULATED || p.data.len != NODE_ID)
@@ -96,7 +97,7 @@ static void unpack(struct sim *s, struct span datagram)
 	const uint8_t *id = p.data.p;
 	uint32_t index =
 		(uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
-	if (index < s->started)
+	if (index < s->started && f == &s->forwarders[s->devices[index]->forwarder])
 		incoming(s->devices[index], p.inner);
 }
 
@@ -110,7 +111,7 @@ static void on_forwarded(evutil_socket_t fd, short what, void *arg)
 		ssize_t n = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
 		if (n <= 0)
 			return;
-		unpack(f->sim, span_of(buffer, (size_t)n));
+		unpack(f, span_of(buffer, (size_t)n));
 	}
 }
 
