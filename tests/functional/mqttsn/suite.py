@@ -117,16 +117,16 @@ class Device(sn.SnClient):
 class Bench:
     """A gateway, and somebody at its MQTT side who hears everything."""
 
-    def __init__(self, site, predefined="", **sections):
+    def __init__(self, site, predefined="", name="gw", **sections):
         mqttsn = {"retry_interval": "5s", "gateway_id": 7}
         if predefined:
-            mqttsn["predefined_file"] = os.path.join(site.dir, "topics.conf")
+            mqttsn["predefined_file"] = os.path.join(site.dir, name + "-topics.conf")
             with open(mqttsn["predefined_file"], "w", encoding="utf-8") as f:
                 f.write(predefined)
         mqttsn.update(sections.pop("mqttsn", {}))
         sections.setdefault("store", None)
         self.site = site
-        self.gateway = site.gateway(mqttsn=mqttsn, **sections).start()
+        self.gateway = site.gateway(name, mqttsn=mqttsn, **sections).start()
         self.local = site.mqtt(self.gateway, "local")
         self.local.subscribe("#", 2)
         self.numbers = itertools.count(1)

@@ -8,22 +8,9 @@ from suite import as_id, u16
 
 def prepare(site):
     bench = suite.Bench(site, predefined="[*]\n5 = p/five\n[own]\n6 = p/six\n", mqttsn={"qos_minus_one": "all"})
-    bench.narrow = suite.Bench(Sub(site, "narrow"), predefined="[*]\n5 = p/five\n")
-    bench.off = suite.Bench(Sub(site, "off"), predefined="[*]\n5 = p/five\n", mqttsn={"qos_minus_one": "off"})
+    bench.narrow = suite.Bench(site, "[*]\n5 = p/five\n", "narrow")
+    bench.off = suite.Bench(site, "[*]\n5 = p/five\n", "off", mqttsn={"qos_minus_one": "off"})
     return bench
-
-
-class Sub:
-    """The site, with another name for the gateway."""
-
-    def __init__(self, site, name):
-        self.site, self.name, self.dir = site, name, site.dir
-
-    def gateway(self, **sections):
-        return self.site.gateway(self.name, **sections)
-
-    def mqtt(self, *arguments, **named):
-        return self.site.mqtt(*arguments, **named)
 
 
 def blurt(dev, topic_id, payload, kind, msg_id=0, **flags):
