@@ -5,6 +5,7 @@ directory in which gateways and brokers are started; all of them are stopped, by
 
 import concurrent.futures
 import os
+import random
 import re
 import shutil
 import signal
@@ -25,9 +26,16 @@ WAIT_S = float(os.environ.get("TIDEGATE_TEST_WAIT", "20"))
 
 
 def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port nobody listens on, below those that the kernel hands out to clients: it stays free while a server
+    restarts."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket(socket.AF_INET, kind) as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def until(condition, what="the condition", timeout=WAIT_S):
