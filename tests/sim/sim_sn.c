@@ -1,6 +1,7 @@
 #include "tests/sim/sim.h"
 
 #include "adapters/mqttsn/sn_codec.h"
+#include "tests/sim/sim_sn_inbox.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,6 @@
 /* An MQTT-SN 1.2 device: one request outstanding (6.13), T_retry and N_retry of its own. It stays
  * right on a network that loses, doubles and reorders: answers are matched by message id, and a
  * QoS 2 message that comes back late is known again. */
-#define DONE_QOS2    16
 #define SLEEP_MARGIN 5 /* seconds granted beyond twice the sleep */
 #define JITTER       4 /* a sleep is up to a quarter shorter, so that not all wake at once */
 
@@ -32,14 +32,10 @@ struct sn_device {
 	enum step step;
 	uint16_t topic_id;
 	uint8_t topic_type;
-	bool sync;                     /* the PINGREQ under way is one of device_ops.sync */
-	bool move;                     /* another port when nothing is outstanding */
-	struct timer roam;             /* armed with --roam */
-	uint16_t open_qos2;            /* message id of an unfinished QoS 2 message; 0: none */
-	uint16_t done_qos2[DONE_QOS2]; /* of the last finished ones */
-	unsigned next_done;
-	char **names; /* owned, as are its strings; by topic id, of what the gateway registered */
-	size_t n_names;
+	bool sync;         /* the PINGREQ under way is one of device_ops.sync */
+	bool move;         /* another port when nothing is outstanding */
+	struct timer roam; /* armed with --roam */
+	struct sn_inbox inbox;
 };
 
 static struct sn_device *sn_of(struct device *d)
@@ -281,70 +277,26 @@ static void on_regack(struct sn_device *s, const struct sn_packet *p)
 		step_done(s, p, "REGISTER refused");
 }
 
-static void remember_name(struct sn_device *s, uint16_t topic_id, struct span name)
-{
-	if (topic_id == 0)
-		return;
-	if (topic_id >= s->n_names) {
-		size_t n = topic_id + 8u;
-		char **names = must_calloc(n, sizeof(*names));
-		if (s->n_names)
-			memcpy(names, s->names, s->n_names * sizeof(*names));
-		free(s->names);
-		s->names = names;
-		s->n_names = n;
-	}
-	free(s->names[topic_id]);
-	s->names[topic_id] = must_printf("%.*s", SPAN_ARGS(name));
-}
-
 static void on_suback(struct sn_device *s, const struct sn_packet *p)
 {
 	if (!answered(s, SN_SUBACK, p->msg_id))
 		return;
 	if (p->return_code == SN_ACCEPTED)
-		remember_name(s, p->topic_id, span_str(s->d.topic));
+		sn_inbox_name(&s->inbox, p->topic_id, span_str(s->d.topic));
 	step_done(s, p, "SUBSCRIBE refused");
 }
 
 static void on_register(struct sn_device *s, const struct sn_packet *p)
 {
-	remember_name(s, p->topic_id, p->data);
+	sn_inbox_name(&s->inbox, p->topic_id, p->data);
 	struct sn_packet ack = { .type = SN_REGACK, .topic_id = p->topic_id, .msg_id = p->msg_id };
 	send_packet(s, &ack);
-}
-
-/* Empty: a normal id we know nothing of. */
-static struct span topic_of(const struct sn_device *s, const struct sn_packet *p, uint8_t two[2])
-{
-	switch (p->topic_type) {
-	case SN_TOPIC_SHORT:
-		two[0] = (uint8_t)(p->topic_id >> 8);
-		two[1] = (uint8_t)p->topic_id;
-		return span_of(two, 2);
-	case SN_TOPIC_PREDEFINED:
-		return span_str(s->d.topic);
-	default:
-		if (p->topic_id < s->n_names && s->names[p->topic_id])
-			return span_str(s->names[p->topic_id]);
-		return span_of(NULL, 0);
-	}
-}
-
-static bool known_qos2(const struct sn_device *s, uint16_t msg_id)
-{
-	if (s->open_qos2 == msg_id)
-		return true;
-	for (size_t i = 0; i < DONE_QOS2; i++)
-		if (s->done_qos2[i] == msg_id)
-			return true;
-	return false;
 }
 
 static void on_publish(struct sn_device *s, const struct sn_packet *p)
 {
 	uint8_t two[2];
-	struct span topic = topic_of(s, p, two);
+	struct span topic = sn_inbox_topic(&s->inbox, p, span_str(s->d.topic), two);
 	struct sn_packet ack = { .type = p->qos == 2 ? SN_PUBREC : SN_PUBACK,
 		.topic_id = p->topic_id,
 		.msg_id = p->msg_id };
@@ -352,10 +304,8 @@ static void on_publish(struct sn_device *s, const struct sn_packet *p)
 	if (!topic.len) {
 		ack.type = SN_PUBACK;
 		ack.return_code = SN_INVALID_TOPIC_ID;
-	} else if (p->qos < 2 || !known_qos2(s, p->msg_id)) {
+	} else if (sn_inbox_take(&s->inbox, p)) {
 		device_message(&s->d, topic, p->data, p->qos, p->retain);
-		if (p->qos == 2)
-			s->open_qos2 = p->msg_id;
 	}
 	if (p->qos || ack.return_code)
 		send_packet(s, &ack);
@@ -365,10 +315,7 @@ static void on_pubrel(struct sn_device *s, const struct sn_packet *p)
 {
 	struct sn_packet comp = { .type = SN_PUBCOMP, .msg_id = p->msg_id };
 
-	if (s->open_qos2 == p->msg_id) {
-		s->open_qos2 = 0;
-		s->done_qos2[s->next_done++ % DONE_QOS2] = p->msg_id;
-	}
+	sn_inbox_release(&s->inbox, p->msg_id);
 	send_packet(s, &comp);
 }
 
@@ -606,7 +553,7 @@ static void send_connect(struct sn_device *s)
 	p.will = o->will_topic != NULL;
 	p.duration_s = (uint16_t)o->keepalive_s;
 	if (p.clean)
-		memset(s->done_qos2, 0, sizeof(s->done_qos2));
+		sn_inbox_reset(&s->inbox);
 	request(s, &p, SN_CONNACK);
 }
 
@@ -691,9 +638,7 @@ static void sn_free(struct device *d)
 	struct sn_device *s = sn_of(d);
 
 	timer_disarm(&s->roam);
-	for (size_t i = 0; i < s->n_names; i++)
-		free(s->names[i]);
-	free(s->names);
+	sn_inbox_clear(&s->inbox);
 	free(s->now.bytes);
 	free(s->aside.bytes);
 	free(s);
