@@ -1,5 +1,7 @@
 #include "adapters/mqtt/mq_conn.h"
 
+#include "adapters/mqtt/mq_tls.h"
+#include "adapters/mqtt/mq_ws_stream.h"
 #include "adapters/mqtt/mqtt.h"
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
@@ -155,7 +157,8 @@ static void input_free(struct mq_conn *c)
 static void conn_release(struct mq_conn *c)
 {
 	event_del(&c->io);
-	close(c->fd);
+	mq_stream_free(c->stream);
+	close(c->tcp.fd);
 	input_free(c);
 	mq_out_clear(&c->out);
 	list_remove(&c->turn);
@@ -167,6 +170,7 @@ static void conn_release(struct mq_conn *c)
 void mq_conn_abort(struct mq_conn *c)
 {
 	mq_conn_close(c, DETACH_LOST, R_SUCCESS);
+	(void)mq_stream_end(c->stream);
 	conn_release(c);
 }
 
@@ -175,12 +179,13 @@ void mq_conn_abort(struct mq_conn *c)
 /* Unread input would make close() send a reset, which can overtake a CONNACK that refuses. */
 static void conn_farewell(struct mq_conn *c)
 {
+	bool last_words = c->out.bytes;
 	uint8_t rest[4096];
 
-	if (c->out.bytes && mq_out_send(&c->out, c->fd) == 0) {
-		shutdown(c->fd, SHUT_WR);
+	if (mq_out_send(&c->out, c->stream) == 0 && (mq_stream_end(c->stream) || last_words)) {
+		shutdown(c->tcp.fd, SHUT_WR);
 		for (unsigned n = 0; n < FAREWELL_READS; n++)
-			if (recv(c->fd, rest, sizeof(rest), MSG_DONTWAIT) <= 0)
+			if (recv(c->tcp.fd, rest, sizeof(rest), MSG_DONTWAIT) <= 0)
 				break;
 	}
 	conn_release(c);
@@ -224,6 +229,17 @@ static bool input_room(struct mq_conn *c)
 	return c->in.p && (c->in.end < c->in.cap || input_grow(c));
 }
 
+/* What TLS or WebSocket had to object to. */
+static void log_stream(const struct mq_conn *c)
+{
+	static struct log_limit limit = LOG_LIMIT(20, 10000);
+	char name[MQ_NAME_MAX];
+
+	if (c->stream->why && log_level() >= LOG_LEVEL_INFO)
+		log_limited(&limit, LOG_LEVEL_INFO, "%s mqtt: %s", mq_conn_name(c, name),
+			c->stream->why);
+}
+
 static void conn_read(struct mq_conn *c)
 {
 	if (!input_room(c)) {
@@ -231,11 +247,13 @@ static void conn_read(struct mq_conn *c)
 		return;
 	}
 	size_t room = MIN(c->in.cap - c->in.end, (size_t)MQ_READ_MAX_BYTES);
-	ssize_t n = recv(c->fd, c->in.p + c->in.end, room, MSG_DONTWAIT);
-	if (n > 0)
+	ssize_t n = mq_stream_read(c->stream, c->in.p + c->in.end, room);
+	if (n > 0) {
 		c->in.end += (size_t)n;
-	else if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
-		mq_conn_close(c, DETACH_LOST, R_SUCCESS);
+	} else if (n != -EAGAIN) {
+		log_stream(c);
+		mq_conn_close(c, DETACH_LOST, n == -EPROTO ? R_PROTOCOL_ERROR : R_SUCCESS);
+	}
 }
 
 /* What can be said before the body has come. */
@@ -298,7 +316,7 @@ static void on_io(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 
 	clock_tick();
-	if ((what & EV_READ) && c->state != MQ_CLOSING) {
+	if (((what & EV_READ) || c->stream->read_blocked) && c->state != MQ_CLOSING) {
 		if (!c->more)
 			conn_read(c);
 		mq_conn_process(c);
@@ -329,19 +347,28 @@ static bool conn_may_read(const struct mq_conn *c)
 static void conn_watch(struct mq_conn *c)
 {
 	bool read = conn_may_read(c);
-	uint8_t want = (uint8_t)((read ? EV_READ : 0) | (c->out.bytes ? EV_WRITE : 0));
+	bool write = c->out.bytes || c->stream->unsent || (read && c->stream->read_blocked);
+	uint8_t want = (uint8_t)((read ? EV_READ : 0) | (write ? EV_WRITE : 0));
 
 	if (want != c->watched) {
 		event_del(&c->io);
 		event_assign(
-			&c->io, c->mqtt->env.base, c->fd, (short)(want | EV_PERSIST), on_io, c);
+			&c->io, c->mqtt->env.base, c->tcp.fd, (short)(want | EV_PERSIST), on_io, c);
 		if (want)
 			event_add(&c->io, NULL);
 		c->watched = want;
 	}
 	/* What is in the buffer already wakes nobody: the next turn must come without waiting. */
-	if (read && c->more)
+	if (read && (c->more || c->stream->pending))
 		event_active(&c->io, EV_READ, 0);
+}
+
+/* As mq_out_send(); what the stream itself has to say goes as well. */
+static int conn_write(struct mq_conn *c)
+{
+	int e = mq_out_send(&c->out, c->stream);
+
+	return e == 0 && c->stream->unsent ? (int)mq_stream_write(c->stream, NULL, 0) : e;
 }
 
 void mq_conn_turn(struct mq_conn *c)
@@ -352,7 +379,7 @@ void mq_conn_turn(struct mq_conn *c)
 		conn_farewell(c);
 		return;
 	}
-	int e = mq_out_send(&c->out, c->fd);
+	int e = conn_write(c);
 	if (c->out.failed || (e < 0 && e != -EAGAIN)) {
 		mq_conn_close(c, DETACH_LOST, c->out.failed ? R_QUOTA : R_SUCCESS);
 		conn_release(c);
@@ -366,17 +393,30 @@ void mq_conn_turn(struct mq_conn *c)
 	list_remove(&c->turn);
 }
 
-bool mq_conn_new(struct mqtt *m, int fd, const struct addr *peer)
+/* False: no memory. */
+static bool conn_open_stream(struct mq_conn *c, int fd, bool tls, bool ws)
+{
+	struct mqtt *m = c->mqtt;
+
+	mq_tcp_init(&c->tcp, fd);
+	c->stream = tls ? mq_tls_stream_new(m->tls, fd, &m->handshakes) : &c->tcp.stream;
+	if (c->stream && ws)
+		c->stream = mq_ws_stream_new(c->stream, m->ws_path);
+	return c->stream;
+}
+
+bool mq_conn_new(struct mqtt *m, int fd, const struct addr *peer, bool tls, bool ws)
 {
 	struct mq_conn *c = calloc(1, sizeof(*c));
 
-	if (!c) {
+	if (c)
+		c->mqtt = m;
+	if (!c || !conn_open_stream(c, fd, tls, ws)) {
+		free(c);
 		close(fd);
 		return false;
 	}
 	c->link.ops = &conn_link_ops;
-	c->mqtt = m;
-	c->fd = fd;
 	c->peer = *peer;
 	c->version = MQ_V311;
 	list_init(&c->turn);

@@ -3,6 +3,7 @@
 
 #include "adapters/mqtt/mq_codec.h"
 #include "adapters/mqtt/mq_out.h"
+#include "adapters/mqtt/mq_stream.h"
 #include "gateway/base/addr.h"
 #include "gateway/core/session.h"
 
@@ -34,14 +35,15 @@ struct mq_conn {
 	struct list turn;  /* in mqtt->turn */
 	struct event io;   /* one for both directions: an idle client should cost little */
 	struct addr peer;
-	int fd;
-	uint8_t state;      /* enum mq_state */
-	uint8_t version;    /* enum mq_version */
-	uint8_t watched;    /* EV_READ, EV_WRITE: what `io` waits for */
-	uint8_t doom;       /* enum reason: closed for it when the turn ends; 0: not */
-	bool more : 1;      /* whole packets may wait in `in` */
-	bool starved : 1;   /* a delivery was put off: session_pump() is owed */
-	bool no_memory : 1; /* the first packet in `in` waits for a message to be allocated */
+	struct mq_stream *stream; /* owned; `tcp`, or what stands above it */
+	struct mq_tcp tcp;        /* its descriptor is owned */
+	uint8_t state;            /* enum mq_state */
+	uint8_t version;          /* enum mq_version */
+	uint8_t watched;          /* EV_READ, EV_WRITE: what `io` waits for */
+	uint8_t doom;             /* enum reason: closed for it when the turn ends; 0: not */
+	bool more : 1;            /* whole packets may wait in `in` */
+	bool starved : 1;         /* a delivery was put off: session_pump() is owed */
+	bool no_memory : 1;       /* the first packet in `in` waits for a message to be allocated */
 	struct {
 		uint8_t *p;          /* owned; NULL while nothing waits */
 		size_t cap, at, end; /* unread: [at, end) */
@@ -54,8 +56,9 @@ struct mq_conn {
 	struct reap reap;
 };
 
-/* Takes the socket over. False: no memory, the socket is closed. */
-bool mq_conn_new(struct mqtt *m, int fd, const struct addr *peer);
+/* Takes the socket over, to speak TLS and WebSocket on it as asked for. False: no memory, the
+ * socket is closed. */
+bool mq_conn_new(struct mqtt *m, int fd, const struct addr *peer, bool tls, bool ws);
 /* The end of the connection: no packet is taken any more; what was written so far leaves with the
  * turn. `how` says what becomes of the session that is attached. */
 void mq_conn_close(struct mq_conn *c, enum detach how, enum reason why);

@@ -13,7 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define DEFAULT_PORT     1883
 #define BACKLOG          1024
 #define ACCEPTS_PER_TURN 64
 #define REST_MS          1000
@@ -23,18 +22,38 @@ struct mq_listener {
 	struct mqtt *mqtt; /* borrowed */
 	struct event acceptable;
 	int fd;
+	bool tls, ws;
 };
 
 static struct count accepted = COUNT("mqtt.accepted");
 static struct count turned_away = COUNT("mqtt.turned_away");
 
-int mq_listen_parse(const char *uri, struct addr *a)
+static const struct {
+	const char *scheme;
+	uint16_t port;
+	bool tls, ws;
+} schemes[] = {
+	{ "mqtt", 1883, false, false },
+	{ "mqtts", 8883, true, false },
+	{ "ws", 8083, false, true },
+	{ "wss", 8084, true, true },
+};
+
+int mq_listen_parse(const char *uri, struct mq_place *p)
 {
 	struct uri u;
 
-	if (uri_parse(&u, uri) < 0 || strcmp(u.scheme, "mqtt") != 0 || u.path[0])
+	if (uri_parse(&u, uri) < 0 || u.path[0])
 		return -EINVAL;
-	return addr_from_text(a, u.host, u.port ? u.port : DEFAULT_PORT);
+	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+		if (strcmp(u.scheme, schemes[i].scheme) != 0)
+			continue;
+		p->scheme = schemes[i].scheme;
+		p->tls = schemes[i].tls;
+		p->ws = schemes[i].ws;
+		return addr_from_text(&p->addr, u.host, u.port ? u.port : schemes[i].port);
+	}
+	return -EINVAL;
 }
 
 static void set_option(int fd, int level, int option, int value)
@@ -43,24 +62,39 @@ static void set_option(int fd, int level, int option, int value)
 	(void)setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-/* Too many connections are closed at once, so that the peer knows, and does not hang in the
- * backlog. */
-static void take_peer(struct mqtt *m, int fd, const struct sockaddr_storage *ss, socklen_t len)
+static bool has_room(const struct mq_listener *l)
 {
 	static struct log_limit limit = LOG_LIMIT(1, 10000);
-	struct addr peer;
+	const struct mqtt *m = l->mqtt;
 
-	if (m->n_conns >= m->max_conns || addr_from_sockaddr(&peer, (const void *)ss, len) < 0) {
-		count_one(&turned_away);
+	if (m->n_conns >= m->max_conns)
 		log_limited(&limit, LOG_LEVEL_WARN,
 			"mqtt: %zu connections, the most that are allowed; others are turned away",
 			m->n_conns);
+	else if (l->tls && m->handshakes >= m->max_handshakes)
+		log_limited(&limit, LOG_LEVEL_WARN,
+			"mqtt: %zu TLS handshakes under way, the most that are allowed; others "
+			"are turned away",
+			m->handshakes);
+	else
+		return true;
+	return false;
+}
+
+/* Who finds no room is closed at once, so that the peer knows, and does not hang in the backlog. */
+static void take_peer(
+	struct mq_listener *l, int fd, const struct sockaddr_storage *ss, socklen_t len)
+{
+	struct addr peer;
+
+	if (addr_from_sockaddr(&peer, (const void *)ss, len) < 0 || !has_room(l)) {
+		count_one(&turned_away);
 		close(fd);
 		return;
 	}
 	set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	if (mq_conn_new(m, fd, &peer))
+	if (mq_conn_new(l->mqtt, fd, &peer, l->tls, l->ws))
 		count_one(&accepted);
 }
 
@@ -102,7 +136,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 		socklen_t len = sizeof(ss);
 		int peer = accept4(fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (peer >= 0)
-			take_peer(l->mqtt, peer, &ss, len);
+			take_peer(l, peer, &ss, len);
 		else if (out_of_resources(errno)) {
 			listeners_rest(l->mqtt, errno);
 			return;
@@ -132,32 +166,34 @@ static int open_socket(const struct addr *a, bool v6_only)
 	return fd;
 }
 
-static void log_cannot_listen(const struct addr *a, int e)
+static void log_cannot_listen(const struct mq_place *p, int e)
 {
 	char text[ADDR_TEXT_MAX];
 
-	log_error("mqtt: cannot listen on %s: %s", addr_text(a, text),
+	log_error("mqtt: cannot listen on %s://%s: %s", p->scheme, addr_text(&p->addr, text),
 		e == EADDRINUSE ? "address already in use (often by another MQTT broker)"
 				: strerror(e));
 }
 
-int mq_listen_open(struct mqtt *m, const struct addr *a, bool v6_only)
+int mq_listen_open(struct mqtt *m, const struct mq_place *p, bool v6_only)
 {
 	char text[ADDR_TEXT_MAX];
 
-	int fd = open_socket(a, v6_only);
+	int fd = open_socket(&p->addr, v6_only);
 	if (fd < 0) {
-		log_cannot_listen(a, -fd);
+		log_cannot_listen(p, -fd);
 		return fd;
 	}
 	struct mq_listener *l = must_calloc(1, sizeof(*l));
 	l->mqtt = m;
 	l->fd = fd;
+	l->tls = p->tls;
+	l->ws = p->ws;
 	event_assign(&l->acceptable, m->env.base, fd, EV_READ | EV_PERSIST, on_acceptable, l);
 	event_add(&l->acceptable, NULL);
 	list_append(&m->listeners, &l->node);
 	timer_init(&m->accept_again, on_accept_again);
-	log_notice("mqtt: listening on %s", addr_text(a, text));
+	log_notice("mqtt: listening on %s://%s", p->scheme, addr_text(&p->addr, text));
 	return 0;
 }
 

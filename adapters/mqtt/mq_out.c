@@ -1,14 +1,11 @@
 #include "adapters/mqtt/mq_out.h"
 
+#include "adapters/mqtt/mq_stream.h"
 #include "gateway/core/message.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-
-#define PARTS_PER_SEND 64
 
 struct mq_part {
 	struct list node;
@@ -120,24 +117,23 @@ static void out_sent(struct mq_out *o, size_t n)
 	}
 }
 
-int mq_out_send(struct mq_out *o, int fd)
+int mq_out_send(struct mq_out *o, struct mq_stream *to)
 {
-	struct iovec iov[PARTS_PER_SEND];
-	struct msghdr msg = { .msg_iov = iov };
+	struct iovec iov[MQ_PARTS_PER_SEND];
 	struct list *pos;
+	size_t parts = 0;
 
 	list_for_each(pos, &o->parts) {
 		struct mq_part *part = list_entry(pos, struct mq_part, node);
-		if (msg.msg_iovlen == PARTS_PER_SEND)
+		if (parts == MQ_PARTS_PER_SEND)
 			break;
-		iov[msg.msg_iovlen++] = (struct iovec){ (void *)(uintptr_t)part->p, part->len };
+		iov[parts++] = (struct iovec){ (void *)(uintptr_t)part->p, part->len };
 	}
-	if (msg.msg_iovlen == 0)
+	if (parts == 0)
 		return 0;
-	/* A peer that is gone must not raise SIGPIPE. */
-	ssize_t n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t n = mq_stream_write(to, iov, parts);
 	if (n < 0)
-		return errno == EINTR || errno == EWOULDBLOCK ? -EAGAIN : -errno;
+		return (int)n;
 	out_sent(o, (size_t)n);
 	return o->bytes ? -EAGAIN : 0;
 }

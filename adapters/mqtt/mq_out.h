@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 struct message;
+struct mq_stream;
 
 /* What waits to be written to one socket. Small things are copied into chunks of a pool; a large
  * payload is held by a reference to its message, so that a thousand subscribers share one copy. */
@@ -28,7 +29,10 @@ void mq_out_clear(struct mq_out *o);
 void mq_out_put(struct mq_out *o, struct span bytes);
 /* `payload` lies in `m`; takes a reference when it is large. */
 void mq_out_share(struct mq_out *o, struct message *m, struct span payload);
-/* One system call. 0: all is sent; -EAGAIN: some is left; else the socket's error. */
-int mq_out_send(struct mq_out *o, int fd);
+/* One write of at most so many parts. 0: all is sent; -EAGAIN: some is left; else the stream's
+ * error.
+ */
+#define MQ_PARTS_PER_SEND 64
+int mq_out_send(struct mq_out *o, struct mq_stream *to);
 
 #endif

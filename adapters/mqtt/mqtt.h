@@ -6,6 +6,8 @@
 #include "gateway/base/list.h"
 #include "gateway/base/timer.h"
 
+struct ssl_ctx_st;
+
 /* The adapter's own state; what listeners and connections share. */
 struct mqtt {
 	struct env env;
@@ -20,6 +22,9 @@ struct mqtt {
 	size_t max_grown_bytes;    /* 0: none */
 	uint32_t max_payload_bytes;
 	int64_t connect_timeout_ms;
+	struct ssl_ctx_st *tls; /* owned; for new connections; NULL without a TLS listener */
+	char *ws_path;          /* owned */
+	size_t handshakes, max_handshakes; /* of TLS, under way */
 };
 
 #endif

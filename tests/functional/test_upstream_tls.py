@@ -1,36 +1,11 @@
 """TLS, client certificates and user names towards the upstream."""
 
 import os
-import subprocess
 
 import harness
 import sn
+from certificates import make_ca, make_cert
 from harness import until
-
-
-def openssl(*args):
-    subprocess.run(["openssl", *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def make_ca(directory, name="ca"):
-    key, cert = "%s/%s.key" % (directory, name), "%s/%s.pem" % (directory, name)
-    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
-            "-out", cert, "-days", "30", "-subj", "/CN=Test CA " + name)
-    return key, cert
-
-
-def make_cert(directory, ca, name, san=None):
-    key, csr, cert = ("%s/%s.%s" % (directory, name, e) for e in ("key", "csr", "pem"))
-    openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", csr,
-            "-subj", "/CN=" + name)
-    extra = []
-    if san:
-        with open(directory + "/san.ext", "w", encoding="utf-8") as f:
-            f.write("subjectAltName=" + san + "\n")
-        extra = ["-extfile", directory + "/san.ext"]
-    openssl("x509", "-req", "-in", csr, "-CA", ca[1], "-CAkey", ca[0], "-CAcreateserial", "-days", "30", "-out", cert,
-            *extra)
-    return key, cert
 
 
 def tls_broker(site, ca, server, require=False, name="broker"):

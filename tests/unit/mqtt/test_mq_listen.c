@@ -2,20 +2,33 @@
 
 #include "tests/unit/mqtt/hub.h"
 
-static void a_uri_becomes_an_address(void **state)
+static void assert_place(const char *uri, const char *addr, bool tls, bool ws)
+{
+	struct mq_place p;
+	char text[ADDR_TEXT_MAX];
+
+	assert_int_equal(mq_listen_parse(uri, &p), 0);
+	assert_string_equal(addr_text(&p.addr, text), addr);
+	assert_memory_equal(p.scheme, uri, strlen(p.scheme));
+	assert_int_equal(p.tls, tls);
+	assert_int_equal(p.ws, ws);
+}
+
+static void a_uri_becomes_a_place(void **state)
 {
 	(void)state;
-	char text[ADDR_TEXT_MAX];
-	struct addr a;
-	assert_int_equal(mq_listen_parse("mqtt://127.0.0.1", &a), 0);
-	assert_string_equal(addr_text(&a, text), "127.0.0.1:1883");
-	assert_int_equal(mq_listen_parse("mqtt://[::1]:99", &a), 0);
-	assert_string_equal(addr_text(&a, text), "[::1]:99");
-	assert_int_equal(mq_listen_parse("mqtt://*:99", &a), 0);
-	assert_true(addr_is_any(&a));
-	assert_int_equal(mq_listen_parse("mqtt://localhost", &a), -EINVAL);
-	assert_int_equal(mq_listen_parse("ws://127.0.0.1", &a), -EINVAL);
-	assert_int_equal(mq_listen_parse("127.0.0.1", &a), -EINVAL);
+	struct mq_place p;
+	assert_place("mqtt://127.0.0.1", "127.0.0.1:1883", false, false);
+	assert_place("mqtts://127.0.0.1", "127.0.0.1:8883", true, false);
+	assert_place("ws://127.0.0.1", "127.0.0.1:8083", false, true);
+	assert_place("wss://127.0.0.1", "127.0.0.1:8084", true, true);
+	assert_place("wss://[::1]:99", "[::1]:99", true, true);
+	assert_int_equal(mq_listen_parse("mqtt://*:99", &p), 0);
+	assert_true(addr_is_any(&p.addr));
+	assert_int_equal(mq_listen_parse("mqtt://localhost", &p), -EINVAL);
+	assert_int_equal(mq_listen_parse("ws://127.0.0.1/mqtt", &p), -EINVAL);
+	assert_int_equal(mq_listen_parse("http://127.0.0.1", &p), -EINVAL);
+	assert_int_equal(mq_listen_parse("127.0.0.1", &p), -EINVAL);
 }
 
 static bool have_ipv6(void)
@@ -72,7 +85,7 @@ static void both_wildcards_stand_side_by_side(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_uri_becomes_an_address),
+		cmocka_unit_test(a_uri_becomes_a_place),
 		cmocka_unit_test(an_ipv6_wildcard_takes_ipv4),
 		cmocka_unit_test(both_wildcards_stand_side_by_side),
 	};

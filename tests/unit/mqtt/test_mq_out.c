@@ -1,5 +1,7 @@
 #include "adapters/mqtt/mq_out.h"
 
+#include "adapters/mqtt/mq_stream.h"
+
 #include "gateway/core/message.h"
 
 #include <errno.h>
@@ -17,6 +19,7 @@ struct fixture {
 	struct mq_pool pool;
 	struct mq_out out;
 	int fds[2];
+	struct mq_tcp tcp;
 };
 
 static int start(void **state)
@@ -26,6 +29,7 @@ static int start(void **state)
 	mq_pool_init(&f.pool, MQ_CHUNK_BYTES, 2);
 	mq_out_init(&f.out, &f.pool);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, f.fds), 0);
+	mq_tcp_init(&f.tcp, f.fds[0]);
 	*state = &f;
 	return 0;
 }
@@ -56,7 +60,7 @@ static struct message *message_of(uint8_t fill, size_t len)
 static void nothing_to_send_is_all_sent(void **state)
 {
 	struct fixture *f = *state;
-	assert_int_equal(mq_out_send(&f->out, f->fds[0]), 0);
+	assert_int_equal(mq_out_send(&f->out, &f->tcp.stream), 0);
 }
 
 static void small_things_leave_in_one_piece(void **state)
@@ -68,7 +72,7 @@ static void small_things_leave_in_one_piece(void **state)
 	mq_out_put(&f->out, span_str("defg"));
 	assert_int_equal(f->out.bytes, 7);
 	assert_int_equal(f->out.copied, 7);
-	assert_int_equal(mq_out_send(&f->out, f->fds[0]), 0);
+	assert_int_equal(mq_out_send(&f->out, &f->tcp.stream), 0);
 	assert_int_equal(f->out.bytes, 0);
 	assert_int_equal(f->out.copied, 0);
 	assert_int_equal(read(f->fds[1], got, sizeof(got)), 7);
@@ -87,7 +91,7 @@ static void a_large_payload_is_not_copied(void **state)
 	assert_int_equal(large->refs, 2);
 	assert_int_equal(f->out.copied, MQ_SHARED_BYTES - 1);
 	assert_int_equal(f->out.bytes, 2 * MQ_SHARED_BYTES - 1);
-	assert_int_equal(mq_out_send(&f->out, f->fds[0]), 0);
+	assert_int_equal(mq_out_send(&f->out, &f->tcp.stream), 0);
 	assert_int_equal(large->refs, 1);
 	message_unref(small);
 	message_unref(large);
@@ -115,7 +119,7 @@ static void the_stream_is_kept_through_partial_writes(void **state)
 	}
 	assert_int_equal(f->out.bytes, total);
 	while (got < total) {
-		int e = mq_out_send(&f->out, f->fds[0]);
+		int e = mq_out_send(&f->out, &f->tcp.stream);
 		assert_true(e == 0 || e == -EAGAIN);
 		ssize_t n = read(f->fds[1], buf, sizeof(buf));
 		assert_true(n > 0);
@@ -123,7 +127,7 @@ static void the_stream_is_kept_through_partial_writes(void **state)
 		got += (size_t)n;
 		assert_true(f->out.bytes <= total - got + 65536);
 	}
-	assert_int_equal(mq_out_send(&f->out, f->fds[0]), 0);
+	assert_int_equal(mq_out_send(&f->out, &f->tcp.stream), 0);
 	assert_int_equal(f->out.copied, 0);
 	free(all);
 }
@@ -134,7 +138,7 @@ static void a_dead_peer_is_an_error_and_no_signal(void **state)
 	close(f->fds[1]);
 	f->fds[1] = dup(f->fds[0]);
 	mq_out_put(&f->out, span_str("x"));
-	assert_int_equal(mq_out_send(&f->out, f->fds[0]), -EPIPE);
+	assert_int_equal(mq_out_send(&f->out, &f->tcp.stream), -EPIPE);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, stop)

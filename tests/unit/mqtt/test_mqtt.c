@@ -31,7 +31,14 @@ static void assert_conf_error(const char *text, const char *says)
 static void a_wrong_configuration_is_told(void **state)
 {
 	(void)state;
-	assert_conf_error("[mqtt]\nlisten = mqtts://127.0.0.1\n", "mqtt://ADDRESS");
+	assert_conf_error("[mqtt]\nlisten = http://127.0.0.1\n", "mqtt://ADDRESS");
+	assert_conf_error("[mqtt]\nlisten = mqtts://127.0.0.1\n", "cert_file");
+	assert_conf_error("[mqtt]\nlisten = wss://0.0.0.0\n", "cert_file");
+	assert_conf_error("[mqtt]\nlisten = ws://0.0.0.0\n", "allow_plain");
+	assert_conf_error("[mqtt]\nws_path = mqtt\n", "ws_path");
+	assert_conf_error("[mqtt]\nws_path =\n", "ws_path");
+	assert_conf_error("[mqtt]\ntls_min_version = 1.1\n", "1.2");
+	assert_conf_error("[mqtt]\nrequire_certificate = maybe\n", "optional");
 	assert_conf_error("[mqtt]\nlisten = mqtt://example.org\n", "numeric");
 	assert_conf_error("[mqtt]\nlisten = mqtt://127.0.0.1:70000\n", "mqtt://ADDRESS");
 	assert_conf_error("[mqtt]\nlisten = mqtt://127.0.0.1/path\n", "mqtt://ADDRESS");

@@ -1,0 +1,21 @@
+#ifndef TIDEGATE_MQTT_MQ_CONF_H
+#define TIDEGATE_MQTT_MQ_CONF_H
+
+#include "adapters/mqtt/mq_tls.h"
+#include "gateway/base/conf.h"
+
+/* Section [mqtt]; the rows are in mq_conf.c, the section is mqtt_conf_section (adapter.h). */
+struct mqtt_conf {
+	struct conf_list listen;
+	bool allow_plain;
+	int64_t max_connections;
+	int64_t connect_timeout_ms;
+	int64_t max_handshakes;
+	const char *ws_path;
+	struct mq_tls_conf tls;
+};
+
+/* Is one of the listeners mqtts:// or wss://? */
+bool mq_conf_wants_tls(const struct mqtt_conf *mc);
+
+#endif
