@@ -1,6 +1,7 @@
 """TLS, client certificates and user names towards the upstream."""
 
 import os
+import subprocess
 
 import harness
 import sn
