@@ -9,9 +9,8 @@
 #include <stdint.h>
 
 /* MQTT control packets, both directions: bytes in, a struct of values and views out, and back.
- * Pure: no allocation, no logging, no session. Section numbers are of MQTT 3.1.1 (OASIS). Fields
- * that only MQTT 5 has on the wire (reason codes, properties) have their place already; what is
- * coded is 3.1 ("MQIsdp", level 3) and 3.1.1 (level 4). */
+ * Pure: no allocation, no logging, no session. Coded are 3.1 ("MQIsdp", level 3), 3.1.1 (level 4)
+ * and 5.0 (level 5). Section numbers are of MQTT 3.1.1 (OASIS), where nothing else is said. */
 enum mq_version { MQ_V31 = 3, MQ_V311 = 4, MQ_V5 = 5 };
 
 enum mq_type { /* 2.2.1 */
@@ -29,6 +28,7 @@ enum mq_type { /* 2.2.1 */
 	MQ_PINGREQ,
 	MQ_PINGRESP,
 	MQ_DISCONNECT,
+	MQ_AUTH, /* MQTT 5 */
 };
 #define MQ_TYPES 16
 
@@ -62,6 +62,7 @@ struct mq_connect {
 	uint8_t will_qos;
 	uint16_t keepalive_s;
 	struct span client_id, will_topic, will_payload, username, password;
+	struct span will_props; /* MQTT 5 */
 };
 
 struct mq_publish {
@@ -72,21 +73,33 @@ struct mq_publish {
 
 struct mq_packet {
 	enum mq_type type;
+	uint8_t version;      /* enum mq_version: how it is coded; 0 is 3.1.1. CONNECT: its level */
+	uint8_t from;         /* enum mq_side; of a decoded packet */
 	uint16_t packet_id;   /* never 0 where the type has one */
-	uint8_t code;         /* CONNACK return code */
+	uint8_t code;         /* CONNACK return code; MQTT 5: reason code of those that have one */
 	bool session_present; /* CONNACK */
+	struct span props;    /* MQTT 5, see mq_props.h: a decoded packet's are checked */
 	union {
 		struct mq_connect connect;
 		struct mq_publish publish;
 		struct span filters; /* SUBSCRIBE, UNSUBSCRIBE: checked whole, for mq_next_filter()
 				      */
-		struct span codes;   /* SUBACK: one octet per filter */
+		struct span codes;   /* SUBACK, MQTT 5 UNSUBACK: one octet per filter */
 	};
 };
 
 struct mq_filter {
 	struct span filter;
-	uint8_t options; /* SUBSCRIBE: the requested QoS */
+	uint8_t options; /* SUBSCRIBE: MQ_SUB_... */
+};
+
+/* Subscription options: MQTT 5.0, 3.8.3.1; before, the QoS alone. */
+enum {
+	MQ_SUB_QOS = 0x03,
+	MQ_SUB_NO_LOCAL = 0x04,
+	MQ_SUB_RETAIN_AS_PUBLISHED = 0x08,
+	MQ_SUB_RETAIN_HANDLING_SHIFT = 4,
+	MQ_SUB_RESERVED = 0xc0,
 };
 
 const char *mq_type_name(uint8_t type); /* "PUBLISH", "reserved 0"; never NULL */
@@ -95,7 +108,8 @@ const char *mq_type_name(uint8_t type); /* "PUBLISH", "reserved 0"; never NULL *
 int mq_header_read(struct span in, struct mq_header *h);
 
 /* `body` has h->body octets; views point into it. `version` is what CONNECT agreed on (any value
- * while CONNECT itself is decoded). R_SUCCESS, or why the connection must end: R_MALFORMED,
+ * while CONNECT itself is decoded). An empty topic with an alias is the caller's to look up.
+ * R_SUCCESS, or why the connection must end: R_MALFORMED,
  * R_PROTOCOL_ERROR, R_VERSION (CONNECT of a protocol level that is not coded), R_QUOTA (more than
  * MQ_FILTERS_MAX). Strings are well-formed UTF-8 (utf8_valid); filters and topic names obey 4.7 but
  * for the limits of the gateway. */
@@ -112,9 +126,12 @@ void mq_put_filter(struct writer *w, enum mq_type type, const struct mq_filter *
 void mq_encode(struct writer *w, const struct mq_packet *p);
 
 /* The fixed header of a PUBLISH whose topic (with its length in front, message_topic_wire()),
- * packet id (at QoS 1 and 2) and payload the caller lets follow. Returns its size. */
-size_t mq_publish_header(uint8_t out[MQ_HEADER_MAX], const struct mq_publish *pub,
-	size_t topic_wire, size_t payload);
+ * packet id (at QoS 1 and 2), properties (with their length in front) and payload the caller lets
+ * follow: `rest` is all of them but the packet id. Returns its size. */
+size_t mq_publish_header(uint8_t out[MQ_HEADER_MAX], const struct mq_publish *pub, size_t rest);
+
+/* MQTT 5.0: whether that side may give this reason in such a packet. */
+bool mq_code_valid(enum mq_type type, enum mq_side from, uint8_t code);
 
 /* What a PUBLISH has in its body beside the payload, at most. */
 #define MQ_BODY_OVERHEAD (2u + UINT16_MAX + 2u)

@@ -59,6 +59,15 @@ static const struct conf_row mqtt_rows[] = {
 		.reload = true,
 		.help = "How long a new connection may take until its CONNECT, the handshakes of "
 			"TLS and WebSocket included." },
+	{ .key = "max_keepalive",
+		.type = CONF_TIME,
+		.offset = AT(max_keepalive_ms),
+		.min = 0,
+		.max = 65535000,
+		.def = "0s",
+		.reload = true,
+		.help = "The longest keep alive that a client of MQTT 5 may have; 0s: it "
+			"decides." },
 	{ .key = "max_handshakes",
 		.type = CONF_INT,
 		.offset = AT(max_handshakes),

@@ -10,6 +10,7 @@ struct mqtt_conf {
 	bool allow_plain;
 	int64_t max_connections;
 	int64_t connect_timeout_ms;
+	int64_t max_keepalive_ms; /* 0: none */
 	int64_t max_handshakes;
 	const char *ws_path;
 	struct mq_tls_conf tls;

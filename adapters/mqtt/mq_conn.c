@@ -14,7 +14,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct count sent_packets = COUNT("mqtt.publish_sent");
 static struct count malformed = COUNT("mqtt.closed_for_error");
 static struct count timed_out = COUNT("mqtt.connect_timeout");
 
@@ -32,60 +31,6 @@ void mq_conn_mark(struct mq_conn *c)
 {
 	if (list_empty(&c->turn))
 		list_append(&c->mqtt->turn, &c->turn);
-}
-
-/* Output */
-
-void mq_conn_send(struct mq_conn *c, const struct mq_packet *p)
-{
-	uint8_t buf[MQ_HEADER_MAX + 2 + MQ_FILTERS_MAX]; /* SUBACK is the longest */
-	struct writer w = writer_of(buf, sizeof(buf));
-
-	mq_encode(&w, p);
-	assert(!w.bad);
-	mq_out_put(&c->out, span_of(w.p, w.len));
-	mq_conn_mark(c);
-}
-
-void mq_conn_send_ack(struct mq_conn *c, enum mq_type type, uint16_t packet_id)
-{
-	mq_conn_send(c, &(struct mq_packet){ .type = type, .packet_id = packet_id });
-}
-
-static int on_deliver(struct link *l, struct delivery *d)
-{
-	struct mq_conn *c = container_of(l, struct mq_conn, link);
-	struct span topic = message_topic_wire(d->msg), payload = message_payload(d->msg);
-	struct mq_publish pub = { .dup = d->dup, .retain = d->retain, .qos = d->qos };
-	uint8_t header[MQ_HEADER_MAX];
-
-	if (c->out.bytes >= MQ_OUT_MAX_BYTES) {
-		c->starved = true;
-		return -EAGAIN;
-	}
-	size_t size = mq_publish_header(header, &pub, topic.len, payload.len);
-	mq_out_put(&c->out, span_of(header, size));
-	mq_out_put(&c->out, topic);
-	if (d->qos) {
-		uint8_t id[2] = { (uint8_t)(d->packet_id >> 8), (uint8_t)d->packet_id };
-		mq_out_put(&c->out, span_of(id, sizeof(id)));
-	}
-	mq_out_share(&c->out, d->msg, payload);
-	count_one(&sent_packets);
-	mq_conn_mark(c);
-	return 0;
-}
-
-static int on_release(struct link *l, struct delivery *d)
-{
-	struct mq_conn *c = container_of(l, struct mq_conn, link);
-
-	if (c->out.bytes >= MQ_OUT_STOP_BYTES) {
-		c->starved = true;
-		return -EAGAIN;
-	}
-	mq_conn_send_ack(c, MQ_PUBREL, d->packet_id);
-	return 0;
 }
 
 /* Ends */
@@ -111,6 +56,13 @@ static void log_close(const struct mq_conn *c, enum reason why)
 		reason_name(why));
 }
 
+/* Before MQTT 5 there is no word for it (DISCONNECT is the client's): the connection ends. */
+static void say_why(struct mq_conn *c, enum reason why)
+{
+	if (c->v5 && c->state == MQ_OPEN && reason_failed(why))
+		mq_conn_send_reason(c, MQ_DISCONNECT, 0, why);
+}
+
 void mq_conn_close(struct mq_conn *c, enum detach how, enum reason why)
 {
 	if (c->state == MQ_CLOSING)
@@ -118,22 +70,23 @@ void mq_conn_close(struct mq_conn *c, enum detach how, enum reason why)
 	log_close(c, why);
 	if (reason_failed(why))
 		count_one(&malformed);
+	say_why(c, why);
 	conn_shut(c);
 	session_detach(&c->link, how);
 }
 
-/* MQTT 3.1.1 has no word for it (3.14 is the client's): the connection ends. */
 static void on_closed(struct link *l, enum reason why)
 {
 	struct mq_conn *c = container_of(l, struct mq_conn, link);
 
 	log_close(c, why);
+	say_why(c, why);
 	conn_shut(c);
 }
 
 static const struct link_ops conn_link_ops = {
-	.deliver = on_deliver,
-	.release = on_release,
+	.deliver = mq_deliver,
+	.release = mq_release,
 	.published = mq_publish_done,
 	.closed = on_closed,
 };
@@ -154,6 +107,15 @@ static void input_free(struct mq_conn *c)
 	memset(&c->in, 0, sizeof(c->in));
 }
 
+static void v5_free(struct mq_v5 *v)
+{
+	if (!v)
+		return;
+	mq_aliases_clear(&v->in);
+	mq_aliases_clear(&v->out);
+	free(v);
+}
+
 static void conn_release(struct mq_conn *c)
 {
 	event_del(&c->io);
@@ -161,6 +123,7 @@ static void conn_release(struct mq_conn *c)
 	close(c->tcp.fd);
 	input_free(c);
 	mq_out_clear(&c->out);
+	v5_free(c->v5);
 	list_remove(&c->turn);
 	list_remove(&c->node);
 	c->mqtt->n_conns--;
@@ -261,7 +224,7 @@ static enum reason header_check(const struct mq_conn *c, const struct mq_header 
 {
 	if (c->state == MQ_WAITING && h->type != MQ_CONNECT) /* [MQTT-3.1.0-1] */
 		return R_PROTOCOL_ERROR;
-	if (h->body > c->mqtt->max_payload_bytes + MQ_BODY_OVERHEAD)
+	if (h->size + h->body > mqtt_max_packet(c->mqtt)) /* as CONNACK tells MQTT 5 clients */
 		return R_TOO_LARGE;
 	return R_SUCCESS;
 }

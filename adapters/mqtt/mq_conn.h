@@ -1,6 +1,7 @@
 #ifndef TIDEGATE_MQTT_MQ_CONN_H
 #define TIDEGATE_MQTT_MQ_CONN_H
 
+#include "adapters/mqtt/mq_alias.h"
 #include "adapters/mqtt/mq_codec.h"
 #include "adapters/mqtt/mq_out.h"
 #include "adapters/mqtt/mq_stream.h"
@@ -27,6 +28,21 @@ enum mq_state {
 	MQ_CLOSING, /* detached; what is in `out` is written once more when the turn ends */
 };
 
+#define MQ_ALIASES_MAX       16   /* topic aliases of one connection and direction */
+#define MQ_RECEIVE_MAX       1000 /* QoS 1/2 messages of a client of MQTT 5 not yet answered */
+#define MQ_CONNACK_PROPS_MAX 512
+
+/* What only clients of MQTT 5 have. */
+struct mq_v5 {
+	uint32_t max_packet;  /* octets the client takes */
+	uint16_t receive_max; /* as told to it */
+	bool problem_info;    /* it wants to read reasons */
+	/* Its QoS 1/2 messages that are not finished. Below 0 by PUBRELs of exchanges of an earlier
+	 * connection: the client's own count may have grown by them (4.9). */
+	int32_t in_flight;
+	struct mq_aliases in, out;
+};
+
 /* One client's socket. */
 struct mq_conn {
 	struct link link;
@@ -49,6 +65,7 @@ struct mq_conn {
 		size_t cap, at, end; /* unread: [at, end) */
 	} in;
 	struct mq_out out;
+	struct mq_v5 *v5; /* owned; NULL: not MQTT 5 */
 	struct list held; /* mq_publish.c: publications refused for now, in their order */
 	uint32_t n_held, held_bytes;
 	uint32_t unreleased; /* PUBRECs sent whose PUBREL has not come on this connection */
@@ -71,8 +88,18 @@ void mq_conn_mark(struct mq_conn *c);
 /* Takes packets that wait in `in`, as many as a turn may. */
 void mq_conn_process(struct mq_conn *c);
 
-void mq_conn_send(struct mq_conn *c, const struct mq_packet *p); /* small packets: not PUBLISH */
+/* mq_send.c. Packets without a payload; their version is filled in. */
+void mq_conn_send(struct mq_conn *c, const struct mq_packet *p);
 void mq_conn_send_ack(struct mq_conn *c, enum mq_type type, uint16_t packet_id);
+/* With a reason code and, if wanted, text; before MQTT 5 nothing but the packet id is sent. */
+void mq_conn_send_reason(struct mq_conn *c, enum mq_type type, uint16_t packet_id, enum reason why);
+/* The reason as text, for a failure and a client that asked for it. */
+void mq_put_reason(const struct mq_conn *c, struct writer *w, enum reason why);
+/* The reason as a code that such a packet may have. */
+uint8_t mq_code(enum mq_type type, enum reason why);
+/* link_ops */
+int mq_deliver(struct link *l, struct delivery *d);
+int mq_release(struct link *l, struct delivery *d);
 
 /* "dev-17 10.0.0.9:5321", or the address alone before CONNECT. Returns `buf`. */
 #define MQ_NAME_MAX (256 + ADDR_TEXT_MAX + 2)
@@ -83,6 +110,11 @@ const char *mq_conn_name(const struct mq_conn *c, char *buf);
  */
 enum reason mq_receive(struct mq_conn *c, const struct mq_header *h, struct span body);
 
+/* mq_connect.c. The same results. */
+enum reason mq_connect_receive(struct mq_conn *c, const struct mq_packet *p);
+/* A CONNECT that is malformed or of an unknown version; `level` is 0 when it was not read. */
+enum reason mq_connect_bad(struct mq_conn *c, uint8_t level, enum reason why);
+
 /* mq_publish.c: what the client publishes. The same results. */
 enum reason mq_publish_receive(struct mq_conn *c, const struct mq_packet *p);
 enum reason mq_publish_released(struct mq_conn *c, const struct mq_packet *p); /* PUBREL */
@@ -91,6 +123,10 @@ void mq_publish_retry(struct mq_conn *c);
 /* More PUBLISH packets can be taken: nothing is held, or only what a PUBREL may set free. */
 bool mq_publish_room(const struct mq_conn *c);
 void mq_publish_clear(struct mq_conn *c);
+/* A message with the properties that travel with it; NULL: no memory. */
+struct message *mq_message_new(const struct mq_publish *pub, struct span props, uint64_t origin);
+/* MQTT 5.0, 3.3.2.3.2: a payload that is said to be text is text. */
+bool mq_payload_well_formed(struct span payload, struct span props);
 /* link_ops.published */
 void mq_publish_done(
 	struct link *l, uint16_t packet_id, uint32_t cookie, uint8_t qos, enum reason reason);

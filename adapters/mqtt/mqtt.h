@@ -2,6 +2,7 @@
 #define TIDEGATE_MQTT_MQTT_H
 
 #include "adapters/adapter.h"
+#include "adapters/mqtt/mq_codec.h"
 #include "adapters/mqtt/mq_pool.h"
 #include "gateway/base/list.h"
 #include "gateway/base/timer.h"
@@ -25,6 +26,15 @@ struct mqtt {
 	struct ssl_ctx_st *tls; /* owned; for new connections; NULL without a TLS listener */
 	char *ws_path;          /* owned */
 	size_t handshakes, max_handshakes; /* of TLS, under way */
+	/* For clients of MQTT 5, told in CONNACK. */
+	uint16_t receive_max, max_keepalive_s; /* max_keepalive_s 0: none */
+	uint32_t max_expiry_s;                 /* 0: none */
 };
+
+/* The longest packet that is taken, all of its octets. */
+static inline uint32_t mqtt_max_packet(const struct mqtt *m)
+{
+	return MQ_HEADER_MAX + MQ_BODY_OVERHEAD + m->max_payload_bytes;
+}
 
 #endif

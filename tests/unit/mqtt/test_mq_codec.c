@@ -286,7 +286,7 @@ static const struct refused refused[] = {
 	/* CONNECT: a wildcard in the will's topic; another protocol; unknown levels */
 	{ BYTES("\x10\x11\x00\x04MQTT\x04\x06\x00\x00\x00\x00\x00\x01#\x00\x00"), R_MALFORMED },
 	{ BYTES("\x10\x0c\x00\x04MQTX\x04\x02\x00\x00\x00\x00"), R_PROTOCOL_ERROR },
-	{ BYTES("\x10\x0c\x00\x04MQTT\x05\x02\x00\x00\x00\x00"), R_VERSION },
+	{ BYTES("\x10\x0c\x00\x04MQTT\x06\x02\x00\x00\x00\x00"), R_VERSION },
 	{ BYTES("\x10\x0c\x00\x04MQTT\x84\x02\x00\x00\x00\x00"), R_VERSION },
 	{ BYTES("\x10\x0e\x00\x06MQIsdp\x04\x02\x00\x00\x00\x00"), R_VERSION },
 	/* SUBSCRIBE: nothing; packet id 0; QoS 3; reserved bits; filters that are none */
@@ -394,12 +394,12 @@ static void a_header_fits_its_payload(void **state)
 	(void)state;
 	uint8_t head[MQ_HEADER_MAX];
 	struct mq_publish pub = { .qos = 1, .retain = true };
-	assert_int_equal(mq_publish_header(head, &pub, 5, 120), 2); /* 5 + 2 + 120 = 127 */
+	assert_int_equal(mq_publish_header(head, &pub, 125), 2); /* 2 + 125 = 127 */
 	assert_memory_equal(head, "\x33\x7f", 2);
-	assert_int_equal(mq_publish_header(head, &pub, 5, 121), 3);
+	assert_int_equal(mq_publish_header(head, &pub, 126), 3);
 	assert_memory_equal(head, "\x33\x80\x01", 3);
 	pub = (struct mq_publish){ .qos = 0 };
-	assert_int_equal(mq_publish_header(head, &pub, 3, 2), 2);
+	assert_int_equal(mq_publish_header(head, &pub, 5), 2);
 	assert_memory_equal(head, "\x30\x05", 2);
 }
 

@@ -105,7 +105,7 @@ static void other_versions_are_told(void **state)
 	struct client *c = client_open(*state);
 	uint8_t answer[5];
 
-	client_write(c, "\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00", 15);
+	client_write(c, "\x10\x0d\x00\x04MQTT\x06\x02\x00\x00\x00\x00\x00", 15);
 	hub_turns(*state, 3);
 	assert_int_equal(recv(c->fd, answer, 5, 0), 5);
 	assert_memory_equal(answer, "\x20\x03\x00\x84\x00", 5);
