@@ -305,6 +305,14 @@ static int check_interface(
 		"%s is no name of a network interface, such as eth0", interface);
 }
 
+static int check_interval(const struct conf *conf, const struct sn_conf *c, struct conf_error *err)
+{
+	if (!c->advertise_interval_ms || c->advertise_interval_ms >= SECOND)
+		return 0;
+	return conf_fail(err, conf, mqttsn_conf_section.name, "advertise_interval",
+		"is too short; write 1s or more, or 0 for none");
+}
+
 static int check_predefined(
 	const struct conf *conf, const struct sn_conf *c, struct conf_error *err)
 {
@@ -334,6 +342,8 @@ static int check(const struct conf *conf, void *section, struct conf_error *err)
 	int rc = check_forwarders(conf, name, &c->forwarders, err);
 	if (rc == 0)
 		rc = check_interface(conf, name, c->multicast_interface, err);
+	if (rc == 0 && !named)
+		rc = check_interval(conf, c, err);
 	return rc < 0 || named ? rc : check_predefined(conf, c, err);
 }
 

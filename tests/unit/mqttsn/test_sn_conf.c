@@ -173,6 +173,7 @@ static void test_discovery_values(void **state)
 	assert_wrong("[mqttsn]\nforwarders = any, 10.0.0.7\n", "any does not go together");
 	assert_wrong("[mqttsn]\nmulticast_interface = a-name-that-is-too-long\n", "eth0");
 	assert_wrong("[mqttsn]\nadvertise_interval = 1d\n", "65535s");
+	assert_wrong("[mqttsn]\nadvertise_interval = 999ms\n", "too short");
 }
 
 int main(void)

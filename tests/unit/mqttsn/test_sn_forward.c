@@ -267,6 +267,31 @@ static void test_version_2(void **state)
 	assert_int_equal(p->inner.p[5], 0x84);
 }
 
+/* Any octets inside an encapsulation, to a node in any state. */
+static void test_any_inside(void **state)
+{
+	struct world *w = *state;
+	uint32_t seed = 1;
+	uint8_t bytes[24];
+	node_connects(w, FWD, "a", "dev-a", SN_ACCEPTED);
+	node_connects(w, FWD, "good", "good", SN_ACCEPTED);
+	for (unsigned i = 0; i < 256 * 40; i++) {
+		for (size_t k = 0; k < sizeof(bytes); k++) {
+			seed = seed * 1664525 + 1013904223;
+			bytes[k] = (uint8_t)(seed >> 24);
+		}
+		bytes[0] = (uint8_t)(i % sizeof(bytes));
+		bytes[1] = (uint8_t)i;
+		struct sn_packet outer = { .type = SN_ENCAPSULATED,
+			.data = TEXT("a"),
+			.inner = span_of(bytes, i % 7 ? bytes[0] : i % sizeof(bytes)) };
+		say_from(w, route_of(w, FWD), outer);
+		forget_heard(w);
+	}
+	NODE_SAYS(w, FWD, "good", .type = SN_PINGREQ);
+	assert_node_hears(w, FWD, "good", SN_PINGRESP);
+}
+
 static void test_many_nodes(void **state)
 {
 	struct world *w = *state;
@@ -306,6 +331,7 @@ int main(void)
 		world_test(test_only_from_our_forwarders),
 		world_test(test_too_long),
 		world_test(test_version_2),
+		world_test(test_any_inside),
 		world_test(test_many_nodes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
