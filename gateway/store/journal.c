@@ -100,6 +100,7 @@ void journal_forget(struct journal *j, uint64_t seq)
 		return;
 	journal_end_record(j, e);
 	index_tidy(&j->index);
+	journal_forget_soon(j);
 	journal_slow_soon(j);
 }
 
@@ -340,6 +341,7 @@ static void disarm_all(struct journal *j)
 {
 	timer_disarm(&j->commit_timer);
 	timer_disarm(&j->slow_timer);
+	timer_disarm(&j->forget_timer);
 	timer_disarm(&j->clean.step);
 }
 

@@ -463,6 +463,25 @@ static void on_slow_timer(struct timer *t)
 		journal_slow_soon(j);
 }
 
+/* Written, not synced: a power cut may bring back more than a crash of the gateway does. */
+static void on_forget_timer(struct timer *t)
+{
+	struct journal *j = container_of(t, struct journal, forget_timer);
+
+	if (j->error || (j->gather && j->gather->sync)) /* they go with what is gathered */
+		return;
+	if (list_empty(&j->flights))
+		hand_over(j);
+	else
+		journal_forget_soon(j);
+}
+
+void journal_forget_soon(struct journal *j)
+{
+	if (!j->closing && !timer_armed(&j->forget_timer))
+		timer_arm(&j->forget_timer, FORGET_MS);
+}
+
 void journal_slow_soon(struct journal *j)
 {
 	if (!j->closing && !timer_armed(&j->slow_timer))
@@ -474,5 +493,6 @@ void journal_gather_init(struct journal *j)
 	list_init(&j->flights);
 	timer_init(&j->commit_timer, on_commit_timer);
 	timer_init(&j->slow_timer, on_slow_timer);
+	timer_init(&j->forget_timer, on_forget_timer);
 	j->committed_ms = clock_ms() - j->conf.commit_interval_ms;
 }

@@ -25,8 +25,9 @@
 
 #define SEGMENT_SIZE  (1u << 20)
 #define GATHER_MAX    (4u << 20) /* bytes not yet on disk; past it appends are refused */
-#define SLOW_MS       1000 /* forgets wait, cleaning and failed storage are retried this long */
-#define RESERVE_FILES 2    /* segments that only forgets, copies and probes may open */
+#define SLOW_MS       1000       /* cleaning and failed storage are retried after this */
+#define FORGET_MS     20         /* forgets are gathered for so long: what a crash may bring back */
+#define RESERVE_FILES 2          /* segments that only forgets, copies and probes may open */
 
 struct segment {
 	struct list node;     /* in journal.segments, in order of number */
@@ -111,7 +112,7 @@ struct journal {
 	struct seq_ranges unsynced; /* written, but no sync since */
 	int64_t committed_ms;       /* when the last commit with records was handed over */
 	bool hurry, closing;
-	struct timer commit_timer, slow_timer;
+	struct timer commit_timer, slow_timer, forget_timer;
 
 	int error;             /* negative errno while the storage fails */
 	struct segment *probe; /* a failed probe's segment, until it is unlinked */
@@ -147,7 +148,8 @@ int journal_room(
 int journal_gather_forgets(
 	struct journal *j, struct seq_ranges *r, size_t *next, enum room_for who);
 void journal_commit_when_due(struct journal *j);
-void journal_slow_soon(struct journal *j); /* forgets, cleaning and probes in a second */
+void journal_slow_soon(struct journal *j); /* cleaning and probes, in a second */
+void journal_forget_soon(struct journal *j);
 void journal_hand_over_last(struct journal *j);
 void journal_abandon(struct journal *j, int err); /* every waiter is told */
 
