@@ -10,40 +10,33 @@ import time
 import coap
 import mq
 import sn
+from harness import free_port
 
 
 class Wire:
-    """A TCP relay in front of the broker: closed until open(), so that nobody meets a broker whose collector has
-    not subscribed yet; cut() ends the connections that are there."""
+    """A TCP relay in front of the broker: nobody listens until open(), so that nobody meets a broker whose
+    collector has not subscribed yet; cut() ends the connections that are there."""
 
     def __init__(self, target_port):
         self.target = target_port
-        self.is_open = False
+        self.port = free_port()
+        self.listener = None
         self.pairs = []
         self.lock = threading.Lock()
-        self.listener = socket.socket()
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", 0))
-        self.listener.listen(16)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
 
     @property
     def uri(self):
         return "mqtt://127.0.0.1:%d" % self.port
 
-    def _accept(self):
+    def _accept(self, listener):
         while True:
             try:
-                near, _ = self.listener.accept()
+                near, _ = listener.accept()
             except OSError:
                 return
             try:
-                if not self.is_open:
-                    raise OSError("closed")
                 far = socket.create_connection(("127.0.0.1", self.target), 2)
             except OSError:
-                near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 near.close()
                 continue
             far.settimeout(None)
@@ -71,10 +64,17 @@ class Wire:
                 pass
 
     def open(self):
-        self.is_open = True
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(("127.0.0.1", self.port))
+        self.listener.listen(16)
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def shut(self):
-        self.is_open = False
+        if self.listener:
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
+        self.listener = None
         self.cut()
 
     def cut(self):
@@ -87,10 +87,6 @@ class Wire:
                 except OSError:
                     pass
                 s.close()
-
-    def close(self):
-        self.shut()
-        self.listener.close()
 
 
 class Upstream:
