@@ -85,9 +85,42 @@ enum reason router_offer(struct router *r, struct subscriber *s, struct message 
 struct publication {
 	const struct identity *from;
 	struct message *msg;
-	struct list gates, locals; /* of subscriber.touched */
-	bool past_gates;           /* they have had it already */
+	struct touched {
+		struct subscriber *first, **tail; /* by subscriber.touched; the last: &nobody */
+	} gates, locals;
+	bool past_gates; /* they have had it already */
 };
+
+static struct subscriber nobody;
+
+static void touched_init(struct touched *t)
+{
+	t->first = &nobody;
+	t->tail = &t->first;
+}
+
+static bool touched_empty(const struct touched *t)
+{
+	return t->first == &nobody;
+}
+
+static void touched_append(struct touched *t, struct subscriber *s)
+{
+	s->touched = &nobody;
+	*t->tail = s;
+	t->tail = &s->touched;
+}
+
+static struct subscriber *take_first(struct touched *t)
+{
+	struct subscriber *s = t->first;
+
+	t->first = s->touched;
+	s->touched = NULL;
+	if (touched_empty(t))
+		t->tail = &t->first;
+	return s;
+}
 
 /* MQTT 5.0, 3.3.4: of overlapping filters the highest QoS counts, and the retain flag shown is that
  * of this subscription; the identifiers are those of all. Nothing is offered yet: an offer must not
@@ -103,19 +136,22 @@ static void collect(struct topicleaf *leaf, void *arg)
 		return;
 	if (sub->opts.no_local && s->who->origin == p->from->origin)
 		return;
-	uint32_t sub_ids = sub->opts.sub_id;
-	if (list_empty(&s->touched)) {
-		list_append(s->gate ? &p->gates : &p->locals, &s->touched);
+	if (!s->touched) {
+		touched_append(s->gate ? &p->gates : &p->locals, s);
+		s->sub_ids = sub->opts.sub_id;
 	} else {
-		sub_ids = s->best.sub_ids = sub_ids_add(s->best.sub_ids, sub_ids);
-		if (qos <= s->best.qos)
+		s->sub_ids = sub_ids_add(s->sub_ids, sub->opts.sub_id);
+		if (qos <= s->qos)
 			return;
 	}
-	s->best = (struct offer){
-		.from = p->from,
-		.qos = qos,
-		.retain = p->msg->retain && (s->gate || sub->opts.retain_as_published),
-		.sub_ids = sub_ids,
+	s->qos = qos;
+	s->retain = p->msg->retain && (s->gate || sub->opts.retain_as_published);
+}
+
+static struct offer offer_for(const struct publication *p, const struct subscriber *s)
+{
+	return (struct offer){
+		.from = p->from, .qos = s->qos, .retain = s->retain, .sub_ids = s->sub_ids
 	};
 }
 
@@ -123,40 +159,32 @@ static void publication_start(struct router *r, struct publication *p, const str
 	struct message *m, bool past_gates)
 {
 	*p = (struct publication){ .from = from, .msg = m, .past_gates = past_gates };
-	list_init(&p->gates);
-	list_init(&p->locals);
+	touched_init(&p->gates);
+	touched_init(&p->locals);
 	topictree_match(r->tree, message_topic(m), collect, p);
-}
-
-static struct subscriber *take_first(struct list *touched)
-{
-	struct subscriber *s = list_first(touched, struct subscriber, touched);
-
-	list_remove(&s->touched);
-	return s;
 }
 
 static void publication_drop(struct publication *p)
 {
-	while (!list_empty(&p->gates))
-		sub_ids_unref(take_first(&p->gates)->best.sub_ids);
-	while (!list_empty(&p->locals))
-		sub_ids_unref(take_first(&p->locals)->best.sub_ids);
+	while (!touched_empty(&p->gates))
+		sub_ids_unref(take_first(&p->gates)->sub_ids);
+	while (!touched_empty(&p->locals))
+		sub_ids_unref(take_first(&p->locals)->sub_ids);
 }
 
 /* A gate that refuses QoS 0 has counted its loss, and the others still get the message. */
 static enum reason offer_gates(
 	struct router *r, struct publication *p, struct receipt *receipt, bool *withheld)
 {
-	while (!list_empty(&p->gates)) {
+	while (!touched_empty(&p->gates)) {
 		struct subscriber *s = take_first(&p->gates);
-		struct offer *offer = &s->best;
-		enum reason reason = router_offer(r, s, p->msg, offer, offer->qos ? receipt : NULL);
+		struct offer offer = offer_for(p, s);
+		enum reason reason = router_offer(r, s, p->msg, &offer, offer.qos ? receipt : NULL);
 
-		sub_ids_unref(offer->sub_ids);
+		sub_ids_unref(offer.sub_ids);
 		if (reason_failed(reason) && p->msg->qos > 0)
 			return reason;
-		*withheld |= offer->withhold;
+		*withheld |= offer.withhold;
 	}
 	return R_SUCCESS;
 }
@@ -169,7 +197,8 @@ static bool offer_local(
 		count_one(&not_allowed);
 		return false;
 	}
-	if (!reason_failed(router_offer(r, s, p->msg, &s->best, s->best.qos ? receipt : NULL)))
+	struct offer offer = offer_for(p, s);
+	if (!reason_failed(router_offer(r, s, p->msg, &offer, offer.qos ? receipt : NULL)))
 		r->delivered++;
 	return true;
 }
@@ -178,11 +207,11 @@ static bool offer_locals(struct router *r, struct publication *p, struct receipt
 {
 	bool any = false;
 
-	while (!list_empty(&p->locals)) {
+	while (!touched_empty(&p->locals)) {
 		struct subscriber *s = take_first(&p->locals);
 
 		any |= offer_local(r, p, s, receipt);
-		sub_ids_unref(s->best.sub_ids);
+		sub_ids_unref(s->sub_ids);
 	}
 	return any;
 }
@@ -194,7 +223,7 @@ static enum reason route(
 	bool withheld = false;
 
 	publication_start(r, &p, from, m, false);
-	bool gated = !list_empty(&p.gates);
+	bool gated = !touched_empty(&p.gates);
 	enum reason reason = offer_gates(r, &p, receipt, &withheld);
 	if (reason_failed(reason) || withheld) {
 		publication_drop(&p);

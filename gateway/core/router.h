@@ -59,8 +59,11 @@ struct subscriber {
 	 * receipt. One gate is the normal case; of several, those asked before the one that refuses
 	 * find their hold emptied (receipt_cancel) and keep what they took. */
 	bool gate;
-	struct list touched; /* the router's, during one publish */
-	struct offer best;
+	/* The router's, during one publish: the offer this one is to get, and who is next. */
+	bool retain;
+	uint8_t qos;
+	uint32_t sub_ids;
+	struct subscriber *touched; /* NULL: not matched so far */
 };
 void subscriber_init(
 	struct subscriber *s, const struct subscriber_ops *ops, const struct identity *who);

@@ -18,7 +18,6 @@ void subscriber_init(
 	*s = (struct subscriber){ .ops = ops, .who = who };
 	list_init(&s->subscriptions);
 	list_init(&s->replays);
-	list_init(&s->touched);
 }
 
 static struct subscription *at_leaf(struct list *node)
