@@ -192,7 +192,8 @@ static int mqtt_check(const struct conf *conf, void *section, struct conf_error 
 
 const struct conf_section mqtt_conf_section = {
 	.name = "mqtt",
-	.help = "The listeners for local MQTT clients, over TCP, TLS and WebSocket.",
+	.help = "The listeners for local MQTT clients (3.1, 3.1.1 and 5.0), over TCP, TLS and "
+		"WebSocket.",
 	.size = sizeof(struct mqtt_conf),
 	.rows = mqtt_rows,
 	.n_rows = ARRAY_SIZE(mqtt_rows),

@@ -198,17 +198,22 @@ static struct span connack_props(
 	return span_of(w->p, w->len);
 }
 
-static void accept_client(struct mq_conn *c, const struct mq_packet *p, const struct terms *t)
+/* R_TOO_LARGE: the client takes no packets of that size, so that there is no way to speak to it. */
+static enum reason accept_client(
+	struct mq_conn *c, const struct mq_packet *p, const struct terms *t)
 {
 	uint8_t buf[MQ_CONNACK_PROPS_MAX];
 	struct writer w = writer_of(buf, sizeof(buf));
 
-	count_one(&connects);
-	timer_disarm(&c->timer);
-	c->state = MQ_OPEN;
 	mq_conn_send(c, &(struct mq_packet){ .type = MQ_CONNACK,
 				.session_present = t->present && c->version >= MQ_V311,
 				.props = connack_props(c, p, t, &w) });
+	if (c->doom)
+		return c->doom;
+	count_one(&connects);
+	timer_disarm(&c->timer);
+	c->state = MQ_OPEN;
+	return R_SUCCESS;
 }
 
 static void log_connect(const struct mq_conn *c, const struct terms *t)
@@ -253,7 +258,9 @@ enum reason mq_connect_receive(struct mq_conn *c, const struct mq_packet *p)
 	if (reason_failed(why))
 		return connect_refuse(c, why);
 
-	accept_client(c, p, &terms);
+	why = accept_client(c, p, &terms);
+	if (reason_failed(why))
+		return why;
 	log_connect(c, &terms);
 	session_pump(c->link.session);
 	return R_SUCCESS;
