@@ -122,8 +122,10 @@ static bool take_request_line(struct request *q, struct span line)
 /* A line without its end; false: a control character is in it, or it ends in no CR LF. */
 static bool take_line(struct span *in, struct span *line)
 {
+	size_t before = in->len;
+
 	*line = take_until(in, '\n');
-	if (line->len == 0 || line->p[line->len - 1] != '\r')
+	if (line->len + in->len == before || line->len == 0 || line->p[line->len - 1] != '\r')
 		return false;
 	line->len--;
 	for (size_t i = 0; i < line->len; i++)
