@@ -9,6 +9,7 @@
 #include "adapters/mqttsn/sn_predefined.h"
 #include "adapters/mqttsn/sn_socket.h"
 #include "gateway/base/list.h"
+#include "gateway/core/ptrtable.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -61,8 +62,7 @@ struct sn_gateway {
 	struct identity anonymous; /* publishes at QoS -1 */
 	bool draining;
 
-	struct list *buckets; /* owned; of sn_peer.chain, by route */
-	size_t n_buckets;     /* a power of two */
+	struct ptrtable by_route; /* of peers; without those that have been displaced */
 	size_t n_peers, n_half_open;
 	struct list half_open; /* of sn_peer.node: connecting, no session yet; oldest first */
 	struct list clients;   /* of sn_peer.node: with a session */

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUCKETS_MIN 64
-
 static struct count lost = COUNT("mqttsn.lost");
 static struct count unsent = COUNT("mqttsn.no_room");
 
@@ -21,11 +19,16 @@ static const struct link_ops link_ops = {
 	.closed = on_closed,
 };
 
-static struct list *buckets_init(struct list *buckets, size_t n)
+static uint32_t peer_hash(const void *entry)
 {
-	for (size_t i = 0; i < n; i++)
-		list_init(&buckets[i]);
-	return buckets;
+	const struct sn_peer *p = entry;
+	return (uint32_t)(sn_route_hash(&p->route) >> 32);
+}
+
+static bool peer_is(const void *entry, const void *key)
+{
+	const struct sn_peer *p = entry;
+	return sn_route_equal(&p->route, key);
 }
 
 void sn_gateway_init(struct sn_gateway *gw, const struct env *env, const struct sn_conf *conf,
@@ -42,8 +45,7 @@ void sn_gateway_init(struct sn_gateway *gw, const struct env *env, const struct 
 		.protocol = PROTO_MQTTSN,
 		.origin = identity_new_origin(),
 	};
-	gw->buckets = buckets_init(must_calloc(BUCKETS_MIN, sizeof(struct list)), BUCKETS_MIN);
-	gw->n_buckets = BUCKETS_MIN;
+	ptrtable_init(&gw->by_route, peer_hash);
 	list_init(&gw->half_open);
 	list_init(&gw->clients);
 	list_init(&gw->blocked);
@@ -75,7 +77,7 @@ void sn_gateway_destroy(struct sn_gateway *gw)
 	sn_group_clear(&gw->base);
 	sn_groups_free(&gw->groups);
 	sn_predefined_free(gw->predefined);
-	free(gw->buckets);
+	ptrtable_clear(&gw->by_route);
 }
 
 /* The message stands in gw->scratch, with room for the encapsulation in front of it. */
@@ -134,49 +136,15 @@ bool sn_route_equal(const struct sn_route *a, const struct sn_route *b)
 	       sn_node_equal(a->node, b->node);
 }
 
-static struct list *bucket_of(const struct sn_gateway *gw, const struct sn_route *route)
-{
-	return &gw->buckets[sn_route_hash(route) & (gw->n_buckets - 1)];
-}
-
 struct sn_peer *sn_peer_find(struct sn_gateway *gw, const struct sn_route *route)
 {
-	struct list *bucket = bucket_of(gw, route), *pos;
-	list_for_each(pos, bucket) {
-		struct sn_peer *p = list_entry(pos, struct sn_peer, chain);
-		if (sn_route_equal(&p->route, route))
-			return p;
-	}
-	return NULL;
+	uint32_t hash = (uint32_t)(sn_route_hash(route) >> 32);
+	return ptrtable_find(&gw->by_route, hash, peer_is, route);
 }
 
 struct sn_peer *sn_peer_of_session(const struct session *s)
 {
 	return s->link && s->link->ops == &link_ops ? sn_peer_of(s->link) : NULL;
-}
-
-static void rechain(struct sn_gateway *gw, struct list *peers)
-{
-	struct list *pos;
-	list_for_each(pos, peers) {
-		struct sn_peer *p = list_entry(pos, struct sn_peer, node);
-		if (p->route.addr.family)
-			list_append(bucket_of(gw, &p->route), &p->chain);
-	}
-}
-
-/* Without memory the chains get longer, that is all. */
-static void grow(struct sn_gateway *gw)
-{
-	size_t n = gw->n_buckets * 2;
-	struct list *old = gw->buckets, *buckets = calloc(n, sizeof(*buckets));
-	if (!buckets)
-		return;
-	gw->buckets = buckets_init(buckets, n);
-	gw->n_buckets = n;
-	rechain(gw, &gw->half_open);
-	rechain(gw, &gw->clients);
-	free(old);
 }
 
 /* One timer for all that a peer waits for: its state says what. */
@@ -207,22 +175,39 @@ static int keep_route(struct sn_peer *p, const struct sn_route *route)
 	return 0;
 }
 
+static void peer_free(struct sn_peer *p)
+{
+	if (p)
+		free(p->route.node);
+	free(p);
+}
+
+/* Found by its address no more; harmless when it has none. */
+static void unlist(struct sn_peer *p)
+{
+	if (p->route.addr.family)
+		ptrtable_remove(&p->gw->by_route, p);
+}
+
+static void forget_route(struct sn_peer *p)
+{
+	free(p->route.node);
+	p->route = (struct sn_route){ .socket = p->route.socket };
+}
+
 struct sn_peer *sn_peer_new(struct sn_gateway *gw, const struct sn_route *route)
 {
 	make_way(gw);
 	struct sn_peer *p = calloc(1, sizeof(*p));
-	if (!p || keep_route(p, route) < 0) {
-		free(p);
+	if (!p || keep_route(p, route) < 0 || ptrtable_add(&gw->by_route, p) < 0) {
+		peer_free(p);
 		return NULL;
 	}
-	if (gw->n_peers >= gw->n_buckets)
-		grow(gw);
 	p->link.ops = &link_ops;
 	p->gw = gw;
 	timer_init(&p->timer, on_timer);
 	list_init(&p->blocked);
 	list_append(&gw->half_open, &p->node);
-	list_append(bucket_of(gw, route), &p->chain);
 	p->half_open = true;
 	gw->n_peers++;
 	gw->n_half_open++;
@@ -231,21 +216,22 @@ struct sn_peer *sn_peer_new(struct sn_gateway *gw, const struct sn_route *route)
 
 int sn_peer_move(struct sn_peer *p, const struct sn_route *route)
 {
+	unlist(p);
 	int rc = keep_route(p, route);
-	if (rc < 0)
-		return rc;
-	list_remove(&p->chain);
-	list_append(bucket_of(p->gw, route), &p->chain);
-	if (p->link.session)
+	/* There is room again for one that was taken out. */
+	if (p->route.addr.family && ptrtable_add(&p->gw->by_route, p) < 0) {
+		forget_route(p);
+		return -ENOMEM;
+	}
+	if (rc == 0 && p->link.session)
 		p->link.session->who.peer = route->addr;
-	return 0;
+	return rc;
 }
 
 void sn_peer_displace(struct sn_peer *p)
 {
-	list_remove(&p->chain);
-	free(p->route.node);
-	p->route = (struct sn_route){ .socket = p->route.socket };
+	unlist(p);
+	forget_route(p);
 }
 
 /* Half open are those without a session; their number has a limit of its own. */
@@ -280,9 +266,7 @@ void sn_peer_drop_dialogue(struct sn_peer *p)
 
 static void on_reap(struct reap *r)
 {
-	struct sn_peer *p = container_of(r, struct sn_peer, reap);
-	free(p->route.node);
-	free(p);
+	peer_free(container_of(r, struct sn_peer, reap));
 }
 
 void sn_peer_remove(struct sn_peer *p)
@@ -293,10 +277,11 @@ void sn_peer_remove(struct sn_peer *p)
 	timer_disarm(&p->timer);
 	list_remove(&p->blocked);
 	list_remove(&p->node);
-	list_remove(&p->chain);
+	unlist(p);
 	gw->n_peers--;
 	if (p->half_open)
 		gw->n_half_open--;
+	p->reap = (struct reap){ .free = NULL }; /* in the place of the list's entry */
 	reap_later(&p->reap, on_reap);
 }
 

@@ -48,8 +48,10 @@ struct sn_peer {
 	struct link link;
 	struct sn_gateway *gw; /* borrowed */
 	struct sn_route route;
-	struct list chain;            /* gw->buckets */
-	struct list node;             /* gw->half_open or gw->clients */
+	union {
+		struct list node; /* gw->half_open or gw->clients */
+		struct reap reap; /* when it is over */
+	};
 	struct list blocked;          /* gw->blocked */
 	struct timer timer;           /* retry, pause, or the end of the dialogue */
 	struct sn_dialogue *dialogue; /* owned; in SN_WILL_* only */
@@ -63,7 +65,6 @@ struct sn_peer {
 	uint16_t msg_id;              /* of what is waited for */
 	uint16_t topic_id;            /* with SN_WAIT_REGACK */
 	uint16_t last_register;       /* MsgId of our last REGISTER */
-	struct reap reap;
 };
 
 static inline struct sn_peer *sn_peer_of(struct link *l)

@@ -8,7 +8,8 @@
 /* Borrowed; changes its content with sessions_set_conf(). */
 const struct sessions_conf *sessions_conf(const struct sessions *all);
 bool sessions_full(const struct sessions *all);
-void sessions_add(struct sessions *all, struct session *s);
+/* 0 or -ENOMEM. */
+int sessions_add(struct sessions *all, struct session *s);
 void sessions_remove(struct sessions *all, struct session *s);
 /* A session got (1) or lost (-1) its link. */
 void sessions_attached(struct sessions *all, int change);

@@ -155,7 +155,6 @@ static void session_free(struct session *s)
 	session_set_extra(s, NULL);
 	free(s->dropped);
 	free((char *)s->who.username);
-	free((char *)s->who.client_id);
 	free(s);
 }
 
@@ -199,21 +198,22 @@ static bool set_username(struct session *s, const char *username)
 
 static struct session *session_new(struct sessions *all, const struct session_connect *c)
 {
-	struct session *s = calloc(1, sizeof(*s));
+	size_t id_size = strlen(c->client_id) + 1;
+	struct session *s = calloc(1, sizeof(*s) + id_size);
 	if (!s)
 		return NULL;
+	memcpy(s->id, c->client_id, id_size);
+	s->who.client_id = s->id;
 	s->who.protocol = c->protocol;
-	s->who.client_id = strdup(c->client_id);
-	if (!s->who.client_id) {
-		session_free(s);
-		return NULL;
-	}
 	s->all = all;
 	s->who.origin = identity_new_origin();
 	subscriber_init(&s->sub, &subscriber_ops, &s->who);
 	s->sub.max_subscriptions = sessions_conf(all)->max_subscriptions;
 	timer_init(&s->timer, on_timer);
-	sessions_add(all, s);
+	if (sessions_add(all, s) < 0) {
+		session_free(s);
+		return NULL;
+	}
 	return s;
 }
 

@@ -105,12 +105,12 @@ struct session {
 	uint32_t expiry_s;       /* after a detach; 0: ends with the link; UINT32_MAX: never */
 	uint16_t window;         /* QoS 1/2 messages in flight to the client */
 	uint16_t last_id;        /* packet id given last */
-	bool datagram;     /* late copies are possible: remember finished QoS 2 ids for a while */
-	struct list chain; /* in sessions: hash chain */
+	bool datagram; /* late copies are possible: remember finished QoS 2 ids for a while */
 	union {
 		struct list node; /* in sessions: the table's order, for dumps */
 		struct reap reap; /* when it is over */
 	};
+	char id[]; /* who.client_id */
 };
 
 struct session_connect {

@@ -29,7 +29,6 @@ static void test_many(void **state)
 		struct sn_route r = route_of(w, (uint16_t)(DEV + i));
 		assert_non_null(sn_peer_new(w->gw, &r));
 	}
-	assert_true(w->gw->n_buckets >= 500); /* grown */
 	for (uint16_t i = 0; i < 500; i++)
 		assert_non_null(peer_at(w, (uint16_t)(DEV + i)));
 	assert_int_equal(w->gw->n_half_open, 500);
