@@ -178,7 +178,7 @@ void session_end(struct session *s, enum reason reason, bool publish_will)
 	inbound_end(s->in);
 	if (s->out)
 		outqueue_end(s->out);
-	s->reap = (struct reap){ .free = NULL }; /* in the place of the table's entry */
+	s->reap = (struct reap){ .free = NULL }; /* in the place of the timer */
 	reap_later(&s->reap, on_reap);
 	if (will_due)
 		will_publish(s, sessions_router(all));

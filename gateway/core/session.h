@@ -86,7 +86,7 @@ struct session_extra {
 
 /* 10 000 of them sleep most of the time: what only some sessions need is made when it is needed. */
 struct session {
-	struct identity who;  /* client_id and username are owned */
+	struct identity who;  /* username is owned */
 	struct sessions *all; /* borrowed; NULL: over */
 	struct subscriber sub;
 	struct link *link;           /* borrowed; NULL while detached */
@@ -100,17 +100,17 @@ struct session {
 	uint64_t *dropped;                       /* owned; by reason; NULL: nothing */
 	int64_t keepalive_ms; /* silence after which the client is lost; 0: never */
 	int64_t heard_ms;
-	struct timer timer;      /* keep alive while attached (lazy), expiry while detached */
+	union {
+		struct timer timer; /* keep alive while attached (lazy), expiry while detached */
+		struct reap reap;   /* when it is over */
+	};
 	uint64_t received, sent; /* messages */
 	uint32_t expiry_s;       /* after a detach; 0: ends with the link; UINT32_MAX: never */
 	uint16_t window;         /* QoS 1/2 messages in flight to the client */
 	uint16_t last_id;        /* packet id given last */
-	bool datagram; /* late copies are possible: remember finished QoS 2 ids for a while */
-	union {
-		struct list node; /* in sessions: the table's order, for dumps */
-		struct reap reap; /* when it is over */
-	};
-	char id[]; /* who.client_id */
+	bool datagram;    /* late copies are possible: remember finished QoS 2 ids for a while */
+	struct list node; /* in sessions: the table's order, for dumps */
+	char id[];        /* who.client_id */
 };
 
 struct session_connect {

@@ -91,7 +91,7 @@ static void is_small(void **state)
 		sizeof(struct delivery), sizeof(struct outqueue), sizeof(struct session));
 	assert_true(sizeof(struct delivery) <= 40);
 	assert_true(sizeof(struct outqueue) <= 128);
-	assert_true(sizeof(struct session) <= 360);
+	assert_true(sizeof(struct session) <= 300);
 }
 
 static void qos0_to_a_ready_link_is_not_kept(void **state)
