@@ -11,6 +11,7 @@
 #include "gateway/core/router.h"
 #include "gateway/core/session.h"
 #include "gateway/core/topic.h"
+#include "gateway/ctl/sys.h"
 #include "gateway/gateway_conf.h"
 #include "gateway/notify.h"
 #include "gateway/store/journal.h"
@@ -46,9 +47,10 @@ struct gateway {
 	struct env env;
 	struct router *router;
 	struct sessions *sessions;
-	struct journal *journal;    /* NULL: memory only */
-	struct backlog *backlog;    /* NULL without an upstream */
-	struct upstream *upstream;  /* NULL: the hub alone */
+	struct journal *journal;   /* NULL: memory only */
+	struct backlog *backlog;   /* NULL without an upstream */
+	struct upstream *upstream; /* NULL: the hub alone */
+	struct sys *sys;
 	void *adapters[N_ADAPTERS]; /* NULL: not started */
 	struct timer drain_limit, status;
 	char status_line[160]; /* as the service manager knows it */
@@ -176,6 +178,25 @@ static int start_upstream(struct gateway *g)
 		g->base, g->router, g->journal, g->backlog, g->conf, g->id, &g->upstream);
 }
 
+static int64_t sys_interval_ms(const struct conf *conf)
+{
+	const struct gateway_conf *c = conf_section(conf, "gateway");
+	return c->sys_interval_ms;
+}
+
+static int start_sys(struct gateway *g)
+{
+	struct sys_sources sources = {
+		.gateway_id = g->id,
+		.router = g->router,
+		.sessions = g->sessions,
+		.journal = g->journal,
+		.upstream = g->upstream,
+	};
+	g->sys = sys_new(&sources, sys_interval_ms(g->conf));
+	return 0;
+}
+
 static void begin_stop(struct gateway *g, const char *why)
 {
 	if (g->stopping)
@@ -225,6 +246,7 @@ static bool apply_conf(struct gateway *g, const struct conf *conf)
 	get_limits(conf, &rl, &sc);
 	router_set_limits(g->router, &rl);
 	sessions_set_conf(g->sessions, &sc);
+	sys_set_interval(g->sys, sys_interval_ms(conf));
 	gateway_apply_log_level(conf);
 	return all;
 }
@@ -403,6 +425,7 @@ int gateway_new(struct conf *conf, const char *path, struct gateway **out)
 		start_hub,
 		start_adapters,
 		start_upstream,
+		start_sys,
 	};
 	struct gateway *g = must_calloc(1, sizeof(*g));
 	uint64_t seed;
@@ -452,6 +475,7 @@ static bool turn(struct gateway *g)
 	clock_tick();
 	timers_run();
 	receipts_run();
+	sys_turn(g->sys);
 	bool more = router_turn(g->router);
 	if (g->upstream)
 		upstream_turn(g->upstream);
@@ -504,6 +528,8 @@ void gateway_free(struct gateway *g)
 	notify_watchdog_stop();
 	timer_disarm(&g->drain_limit);
 	timer_disarm(&g->status);
+	if (g->sys)
+		sys_free(g->sys);
 	if (g->sessions)
 		sessions_free(g->sessions);
 	stop_adapters(g);

@@ -33,6 +33,17 @@ static const struct conf_row gateway_rows[] = {
 		.help = "Name of this gateway: the upstream client id is made of it. The host name "
 			"where it is not set.",
 	},
+	{
+		.key = "sys_interval",
+		.type = CONF_TIME,
+		.offset = offsetof(struct gateway_conf, sys_interval_ms),
+		.max = 86400000,
+		.def = "10s",
+		.reload = true,
+		.help = "How often the values below $SYS/broker are published where they have "
+			"changed; 0 "
+			"for never.",
+	},
 };
 
 static const struct conf_section gateway_section = {

@@ -3,8 +3,11 @@
 
 #define GATEWAY_ID_MAX 64
 
+#include <stdint.h>
+
 struct gateway_conf {
-	const char *id; /* NULL: the host name */
+	const char *id;          /* NULL: the host name */
+	int64_t sys_interval_ms; /* 0: no values */
 };
 
 #endif

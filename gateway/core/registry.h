@@ -11,7 +11,6 @@ bool sessions_full(const struct sessions *all);
 /* 0 or -ENOMEM. */
 int sessions_add(struct sessions *all, struct session *s);
 void sessions_remove(struct sessions *all, struct session *s);
-/* A session got (1) or lost (-1) its link. */
-void sessions_attached(struct sessions *all, int change);
+void sessions_attached(struct sessions *all, const struct session *s, bool attached);
 
 #endif

@@ -93,7 +93,7 @@ static struct link *unlink_link(struct session *s, struct sessions *all)
 	s->link = NULL;
 	timer_disarm(&s->timer);
 	s->queue_policy = NULL;
-	sessions_attached(all, -1);
+	sessions_attached(all, s, false);
 	return link;
 }
 
@@ -258,7 +258,7 @@ static void attach(struct session *s, const struct session_connect *c)
 	s->datagram = c->datagram;
 	s->link = c->link;
 	c->link->session = s;
-	sessions_attached(s->all, 1);
+	sessions_attached(s->all, s, true);
 	timer_disarm(&s->timer);
 	will_cancel(s);
 	session_set_window(s, c->window);

@@ -207,6 +207,14 @@ struct sessions_conf {
 	uint16_t window; /* default in-flight window */
 	uint32_t max_expiry_s;
 };
+/* Told when a session gets or loses its link. Must not change sessions or publish. */
+struct sessions_watcher {
+	void (*changed)(struct sessions_watcher *, const struct session *, bool attached);
+	struct list node;
+};
+void sessions_watch(struct sessions *all, struct sessions_watcher *w);
+void sessions_unwatch(struct sessions_watcher *w);
+
 struct sessions *sessions_new(struct router *router, const struct sessions_conf *conf);
 void sessions_set_conf(struct sessions *all, const struct sessions_conf *conf);
 void sessions_free(struct sessions *all); /* ends them all; links are told R_SHUTTING_DOWN */

@@ -1,5 +1,6 @@
 #include "gateway/core/registry.h"
 
+#include "gateway/base/count.h"
 #include "gateway/core/ptrtable.h"
 
 #include <stdlib.h>
@@ -11,7 +12,10 @@ struct sessions {
 	struct list all;         /* of session.node, oldest first */
 	struct ptrtable by_name; /* protocol and client id */
 	size_t n_attached;
+	struct list watchers; /* of sessions_watcher.node */
 };
+
+static struct count connects = COUNT("sessions.connects");
 
 struct name {
 	enum protocol protocol;
@@ -42,6 +46,7 @@ struct sessions *sessions_new(struct router *router, const struct sessions_conf 
 	all->router = router;
 	all->conf = *conf;
 	list_init(&all->all);
+	list_init(&all->watchers);
 	ptrtable_init(&all->by_name, session_hash);
 	return all;
 }
@@ -77,9 +82,30 @@ void sessions_remove(struct sessions *all, struct session *s)
 	list_remove(&s->node);
 }
 
-void sessions_attached(struct sessions *all, int change)
+void sessions_attached(struct sessions *all, const struct session *s, bool attached)
 {
-	all->n_attached += (size_t)change;
+	struct list *pos;
+
+	if (attached) {
+		all->n_attached++;
+		count_one(&connects);
+	} else {
+		all->n_attached--;
+	}
+	list_for_each(pos, &all->watchers) {
+		struct sessions_watcher *w = list_entry(pos, struct sessions_watcher, node);
+		w->changed(w, s, attached);
+	}
+}
+
+void sessions_watch(struct sessions *all, struct sessions_watcher *w)
+{
+	list_append(&all->watchers, &w->node);
+}
+
+void sessions_unwatch(struct sessions_watcher *w)
+{
+	list_remove(&w->node);
 }
 
 struct session *sessions_find(struct sessions *all, enum protocol p, const char *client_id)

@@ -289,6 +289,11 @@ void upstream_stop(struct upstream *u)
 	upstream_free(u);
 }
 
+bool upstream_is_up(const struct upstream *u)
+{
+	return u->state == UPSTREAM_UP;
+}
+
 void upstream_status(const struct upstream *u, struct upstream_status *s)
 {
 	struct backlog_status b;

@@ -58,6 +58,7 @@ struct upstream_status {
 	int storage_error; /* 0, or why the journal takes nothing (negative errno): an alarm */
 	char last_error[160];
 };
+bool upstream_is_up(const struct upstream *u);
 void upstream_status(const struct upstream *u, struct upstream_status *s);
 const char *upstream_state_name(enum upstream_state s);
 void upstream_dump(const struct upstream *u); /* to the log */
