@@ -77,8 +77,10 @@ def test_refusals(site):
     assert closed(s)
     s = connect(gateway, "", clean=True)
     assert connack(s) == (0, 0)
-    s = connect(gateway, "old", level=9)
+    s = connect(gateway, "old", level=2)
     assert connack(s)[1] == 1
+    s = connect(gateway, "new", level=9)
+    assert s.recv(4)[3] == 0x84, "whoever is newer than MQTT 5 understands its answer"
     for data in (packet(3, string("a") + b"x"), packet(8, b"\x00\x01" + string("a") + b"\x00", flags=0), b"\xf0\x00",
                  packet(1, string("MQTT") + b"\x04\x02\x00\x3c" + string("twice")), packet(2, b"\x00\x00"),
                  packet(3, string("a/#") + b"x")):
