@@ -25,11 +25,13 @@
 
 enum state { STOPPED, WAITING, RESOLVING, PROBING, ATTEMPTING, UP };
 
-/* One question to the resolver. It can't be taken back, only forgotten. */
+/* One question to the resolver. Taken back, it still calls, in one of the next turns. */
 struct query {
 	struct reap reap;
-	struct reconnect *owner; /* NULL: nobody waits for the answer any more */
+	struct list node;        /* reconnect.queries */
+	struct reconnect *owner; /* borrowed; NULL: gone */
 	struct evdns_base *dns;  /* owned */
+	struct evdns_getaddrinfo_request *request;
 };
 
 struct reconnect {
@@ -43,7 +45,8 @@ struct reconnect {
 	bool near; /* a server of this round is in our own network */
 	int64_t timeout_ms, pause_ms, up_ms;
 	struct timer timer;
-	struct query *query;
+	struct query *query; /* the one whose answer counts; NULL: none */
+	struct list queries; /* of query.node */
 	struct addr addresses[ADDRESSES_MAX];
 	size_t n_addresses, tried;
 	int fd;
@@ -79,6 +82,7 @@ struct reconnect *reconnect_new(struct event_base *base, const struct reconnect_
 	r->arg = arg;
 	r->fd = -1;
 	r->pause_ms = RECONNECT_FIRST_MS;
+	list_init(&r->queries);
 	timer_init(&r->timer, on_timer);
 	return r;
 }
@@ -103,9 +107,11 @@ int reconnect_set(struct reconnect *r, const struct conf_list *uris, int64_t tim
 /* Ends whatever step is under way. */
 static void drop_steps(struct reconnect *r)
 {
-	if (r->query)
-		r->query->owner = NULL;
+	struct query *q = r->query;
+
 	r->query = NULL;
+	if (q && q->request)
+		evdns_getaddrinfo_cancel(q->request);
 	if (r->probe)
 		event_free(r->probe);
 	r->probe = NULL;
@@ -273,9 +279,10 @@ static void take_addresses(struct reconnect *r, const struct evutil_addrinfo *li
 static void on_resolved(int err, struct evutil_addrinfo *list, void *arg)
 {
 	struct query *q = arg;
-	struct reconnect *r = q->owner;
+	struct reconnect *r = q->owner && q->owner->query == q ? q->owner : NULL;
 
 	clock_tick();
+	list_remove(&q->node);
 	reap_later(&q->reap, query_free); /* not from inside its own callback */
 	if (r) {
 		r->query = NULL;
@@ -310,6 +317,7 @@ static struct query *query_new(struct reconnect *r)
 	evdns_base_set_option(q->dns, "attempts:", DNS_ATTEMPTS);
 	evdns_base_resolv_conf_parse(q->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
 	q->owner = r;
+	list_append(&r->queries, &q->node);
 	return q;
 }
 
@@ -333,8 +341,8 @@ static void resolve(struct reconnect *r)
 	}
 	r->query = q;
 	timer_arm(&r->timer, r->timeout_ms);
-	/* The answer may come at once, from /etc/hosts. */
-	evdns_getaddrinfo(q->dns, s->uri.host, NULL, &hints, on_resolved, q);
+	/* The answer may come at once, from /etc/hosts; there is no request to take back then. */
+	q->request = evdns_getaddrinfo(q->dns, s->uri.host, NULL, &hints, on_resolved, q);
 }
 
 static void on_timer(struct timer *t)
@@ -378,6 +386,11 @@ void reconnect_refused(struct reconnect *r)
 	next_server(r, true);
 }
 
+void reconnect_failed(struct reconnect *r)
+{
+	next_server(r, false);
+}
+
 void reconnect_lost(struct reconnect *r)
 {
 	r->back = false;
@@ -399,6 +412,11 @@ void reconnect_stop(struct reconnect *r)
 	r->state = STOPPED;
 }
 
+bool reconnect_quiet(const struct reconnect *r)
+{
+	return list_empty(&r->queries);
+}
+
 struct server *reconnect_server(struct reconnect *r)
 {
 	return &r->servers[r->current < r->n ? r->current : 0];
@@ -416,6 +434,11 @@ void reconnect_free(struct reconnect *r)
 	if (!r)
 		return;
 	drop_steps(r);
+	while (!list_empty(&r->queries)) {
+		struct query *q = list_first(&r->queries, struct query, node);
+		list_remove(&q->node);
+		q->owner = NULL;
+	}
 	free(r->servers);
 	free(r);
 }

@@ -47,9 +47,12 @@ int reconnect_set(struct reconnect *r, const struct conf_list *uris, int64_t tim
 void reconnect_start(struct reconnect *r);              /* with the first server, now */
 void reconnect_again(struct reconnect *r);              /* with the same server, now */
 void reconnect_up(struct reconnect *r, bool fail_back); /* the attempt has succeeded */
-void reconnect_refused(struct reconnect *r);            /* the attempt has failed */
+void reconnect_refused(struct reconnect *r);            /* the server has said no */
+void reconnect_failed(struct reconnect *r);             /* the attempt got nowhere */
 void reconnect_lost(struct reconnect *r);               /* the connection has ended */
 void reconnect_stop(struct reconnect *r);               /* no more attempts */
+/* Nothing of it is left in the resolver. After reconnect_stop() that takes a turn of the loop. */
+bool reconnect_quiet(const struct reconnect *r);
 
 /* The server in use or tried last. */
 struct server *reconnect_server(struct reconnect *r);

@@ -263,13 +263,14 @@ bool upstream_drain(struct upstream *u)
 		u->drain_until_ms = clock_ms() + DRAIN_SEND_MS;
 		timer_arm(&u->pace, DRAIN_SEND_MS);
 		echo_flush(u->echo);
-		if (u->state != UPSTREAM_UP)
-			reconnect_stop(u->reconnect);
+		reconnect_stop(u->reconnect);
 	}
 	if (u->journal) {
 		backlog_secure(u->backlog);
 		journal_hurry(u->journal);
 	}
+	if (!reconnect_quiet(u->reconnect))
+		return false;
 	backlog_status(u->backlog, &s);
 	if (u->state != UPSTREAM_UP)
 		return backlog_safe(u->backlog);

@@ -262,7 +262,12 @@ static void attempt_failed(struct upstream *u, enum reason reason, const char *t
 	/* What was only guessed from silence is not held against a server for ever. */
 	if (reason == R_UNSPECIFIED)
 		s->only_311 = false;
-	reconnect_refused(u->reconnect);
+	/* A broker that came and went meanwhile is no reason for the long pauses of a refusal; a
+	 * handshake that fails will fail again. */
+	if (reason == R_UNSPECIFIED && !s->tls)
+		reconnect_failed(u->reconnect);
+	else
+		reconnect_refused(u->reconnect);
 }
 
 static void on_down(void *arg, enum reason reason, const char *text)
