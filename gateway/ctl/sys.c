@@ -18,10 +18,9 @@
 #include <stdlib.h>
 
 #define EVENTS_MAX 1000 /* until the turn ends; past it they are counted and dropped */
-* /
-#define TOPIC_MAX 1100
+#define TOPIC_MAX  1100
 
-	static struct count events_dropped = COUNT("sys.events_dropped");
+static struct count events_dropped = COUNT("sys.events_dropped");
 
 struct sys_event {
 	struct list node;
