@@ -37,8 +37,7 @@ void sim_stop(struct sim *s)
 void sim_start_more(struct sim *s)
 {
 	while (!s->stopping && s->started < s->o.clients && s->connecting < CONNECTING) {
-		struct device *d = device_new(s, s->started);
-		s->devices[s->started++] = d;
+		struct device *d = s->devices[s->started++];
 		s->connecting++;
 		d->ops->connect(d);
 	}
@@ -253,6 +252,9 @@ static void set_up(struct sim *s)
 		timer_arm(&s->pace, PACE_MS);
 	if (o->duration_s)
 		timer_arm(&s->limit, (int64_t)o->duration_s * 1000);
+	for (unsigned i = 0; i < o->clients; i++)
+		s->devices[i] = device_new(s, i);
+	clock_tick();
 	s->began_ms = s->paced_ms = clock_ms();
 }
 
@@ -260,7 +262,7 @@ static void tear_down(struct sim *s)
 {
 	timer_disarm(&s->pace);
 	timer_disarm(&s->limit);
-	for (unsigned i = 0; i < s->started; i++)
+	for (unsigned i = 0; i < s->o.clients; i++)
 		device_free(s->devices[i]);
 	free(s->devices);
 	sim_close_network(s);
