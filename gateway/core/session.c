@@ -231,12 +231,19 @@ static enum reason ask_policy(
 	return policy->connect(policy, &who, c->password);
 }
 
-/* A clean start ends what was there. A will with a delay is due then, since the session ends before
- * the delay is over (MQTT 5.0, 3.1.3.2.2); one without is not: its client is back already. */
+/* MQTT 5.0, 3.1.3.2.2: the connection that gives way was not closed by its client, so its will is
+ * due. A device that speaks from elsewhere has no connection that could have been lost; only a will
+ * with a delay is due when its session ends before that is over. */
+static bool will_due_on_take_over(const struct session *s, bool session_ends)
+{
+	return will_has_delay(s) ? session_ends : !s->datagram;
+}
+
+/* A clean start ends what was there. */
 static void end_present(struct session *s, const struct link *by)
 {
 	if (s->link != by) {
-		session_end(s, R_TAKEN_OVER, will_has_delay(s));
+		session_end(s, R_TAKEN_OVER, will_due_on_take_over(s, true));
 		return;
 	}
 	unlink_link(s, s->all); /* the link that asks is not told that it lost the session */
@@ -247,8 +254,11 @@ static void take_over(struct session *s, const struct link *by)
 {
 	bool other = s->link != by;
 	struct link *old = unlink_link(s, s->all);
-	if (old && other)
-		old->ops->closed(old, R_TAKEN_OVER);
+	if (!old || !other)
+		return;
+	if (will_due_on_take_over(s, false))
+		will_publish(s, sessions_router(s->all));
+	old->ops->closed(old, R_TAKEN_OVER);
 }
 
 static void attach(struct session *s, const struct session_connect *c)

@@ -132,10 +132,10 @@ struct session_connect {
 };
 
 /* Finds or makes the session and attaches the link: a link attached so far is told
- * closed(R_TAKEN_OVER), without the will. *present says whether state was resumed. Fails with
- * R_QUOTA (too many sessions or no memory), R_NOT_AUTHORIZED, R_BAD_CREDENTIALS. In-flight messages
- * are sent again by the first session_pump(), in their old order, with DUP: the caller writes its
- * CONNACK, then pumps. */
+ * closed(R_TAKEN_OVER), and its will is due (MQTT 5.0, 3.1.3.2.2), not that of a device. *present
+ * says whether state was resumed. Fails with R_QUOTA (too many sessions or no memory),
+ * R_NOT_AUTHORIZED, R_BAD_CREDENTIALS. In-flight messages are sent again by the first
+ * session_pump(), in their old order, with DUP: the caller writes its CONNACK, then pumps. */
 enum reason session_connect(
 	struct sessions *all, const struct session_connect *c, struct session **out, bool *present);
 

@@ -152,6 +152,19 @@ def test_the_older_connection_is_told_of_a_take_over(case):
     assert older.expect_bye(0x8e).get(REASON) == b"session taken over"
 
 
+def test_the_will_of_a_connection_that_gives_way(case):
+    watch = watcher(case)
+    for n, (delay, clean, due) in enumerate(((0, False, True), (0, True, True), (60, False, False), (60, True, True))):
+        will = (case.topic(str(n)), b"", 0, 0, (WILL_DELAY, delay))
+        keep = dict(clean=clean, pairs=((SESSION_EXPIRY, 60),))
+        older = case.client("twin%d" % n, will=will, **keep)
+        case.client("twin%d" % n, **keep)
+        older.expect_bye(0x8e)
+        if due:
+            assert watch.expect(PUBLISH).topic == case.topic(str(n))
+        watch.expect_nothing()
+
+
 def test_keep_alive_ends_with_a_reason(case):
     began = time.monotonic()
     case.client(keepalive=1).expect_bye(0x8d)

@@ -116,11 +116,27 @@ static void a_clean_start_ends_the_delay(void **state)
 	assert_wills(2);
 }
 
-static void a_take_over_without_delay_publishes_none(void **state)
+/* MQTT 5.0, 3.1.3.2.2: unless it has a delay and the session goes on. */
+static void a_connection_that_gives_way_has_its_will_published(void **state)
 {
 	(void)state;
 	connect_with_will(&dev, "gone", 0, 60, false);
 	connect_with_will(&other, "gone", 0, 60, false);
+	assert_wills(1);
+	connect_with_will(&dev, "gone", 9, 60, true);
+	assert_wills(2);
+	connect_with_will(&other, NULL, 0, 60, false);
+	rig_wait(60000);
+	assert_wills(2);
+}
+
+static void a_device_that_speaks_from_elsewhere_is_not_lost(void **state)
+{
+	(void)state;
+	struct session *s = connect_with_will(&dev, "gone", 0, 60, false);
+	s->datagram = true;
+	s = connect_with_will(&other, "gone", 0, 60, false);
+	s->datagram = true;
 	connect_with_will(&dev, "gone", 0, 60, true);
 	assert_int_equal(other.n_closed, 1);
 	assert_wills(0);
@@ -225,7 +241,8 @@ int main(void)
 		TEST(a_client_that_is_back_in_time_has_none),
 		TEST(the_end_of_the_session_ends_the_delay),
 		TEST(a_clean_start_ends_the_delay),
-		TEST(a_take_over_without_delay_publishes_none),
+		TEST(a_connection_that_gives_way_has_its_will_published),
+		TEST(a_device_that_speaks_from_elsewhere_is_not_lost),
 		TEST(the_expiry_counts_from_publication),
 		TEST(a_resumed_session_may_keep_its_will),
 		TEST(connecting_without_a_will_deletes_the_old_one),
