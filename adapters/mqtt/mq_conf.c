@@ -3,6 +3,8 @@
 #include "adapters/adapter.h"
 #include "adapters/mqtt/mq_listen.h"
 
+#include <string.h>
+
 static const char *check_listen(const char *value)
 {
 	struct mq_place p;
@@ -20,6 +22,16 @@ static const char *check_path(const char *value)
 	for (const char *c = value; *c; c++)
 		good = good && *c > ' ' && *c < 0x7f && *c != '?' && *c != '#';
 	return good ? NULL : "a path, such as /mqtt, without a query";
+}
+
+static const char *check_origin(const char *value)
+{
+	const char *host = strstr(value, "://");
+	bool good = host && host > value && host[3] && !strchr(host + 3, '/');
+
+	return good || strcmp(value, "*") == 0 ? NULL
+					       : "what browsers send, such as "
+						 "https://panel.example:8080, or *";
 }
 
 static const char *const require_choices[] = { "no", "optional", "yes", NULL };
@@ -132,7 +144,17 @@ static const struct conf_row mqtt_rows[] = {
 		.max = 200,
 		.def = "/mqtt",
 		.check = check_path,
+		.reload = true,
 		.help = "The path that WebSocket clients have to ask for." },
+	{ .key = "ws_origins",
+		.type = CONF_LIST,
+		.offset = AT(ws_origins),
+		.max = 255,
+		.check = check_origin,
+		.sample = "https://panel.example",
+		.reload = true,
+		.help = "Web sites whose pages may connect from a browser, besides those of the "
+			"gateway's own host; * for all." },
 };
 
 bool mq_conf_wants_tls(const struct mqtt_conf *mc)

@@ -13,6 +13,7 @@ struct mqtt_conf {
 	int64_t max_keepalive_ms; /* 0: none */
 	int64_t max_handshakes;
 	const char *ws_path;
+	struct conf_list ws_origins;
 	struct mq_tls_conf tls;
 };
 

@@ -364,7 +364,7 @@ static bool conn_open_stream(struct mq_conn *c, int fd, bool tls, bool ws)
 	mq_tcp_init(&c->tcp, fd);
 	c->stream = tls ? mq_tls_stream_new(m->tls, fd, &m->handshakes) : &c->tcp.stream;
 	if (c->stream && ws)
-		c->stream = mq_ws_stream_new(c->stream, m->ws_path);
+		c->stream = mq_ws_stream_new(c->stream, &m->ws);
 	return c->stream;
 }
 

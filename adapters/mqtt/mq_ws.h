@@ -19,9 +19,16 @@
 size_t mq_ws_request_size(struct span bytes);
 /* Could these bytes be the beginning of a request at all? */
 bool mq_ws_request_begins(struct span bytes);
-/* Writes the answer to a whole request, for `path` and the sub-protocol "mqtt", and returns its
- * status: 101 opens the connection, after any other it ends. */
-int mq_ws_answer(struct span request, const char *path, struct writer *w);
+/* Which requests are let in. A browser says of which web page it runs the script (10.2): of the
+ * host that is spoken to, or of one of `origins` ("https://panel.example"; "*": of any). */
+struct mq_ws_rules {
+	const char *path;
+	const char *const *origins;
+	size_t n_origins;
+};
+/* Writes the answer to a whole request, for the sub-protocol "mqtt", and returns its status: 101
+ * opens the connection, after any other it ends. */
+int mq_ws_answer(struct span request, const struct mq_ws_rules *rules, struct writer *w);
 /* The answer to what was never read to its end: 400, 431. Returns `status`. */
 int mq_ws_refuse(int status, struct writer *w);
 

@@ -14,9 +14,9 @@
 
 struct request {
 	struct span target; /* without a query */
-	bool get, http11, host, upgrade, connection, version, mqtt;
-	unsigned n_keys;
-	struct span key;
+	bool get, http11, upgrade, connection, version, mqtt;
+	unsigned n_keys, n_origins;
+	struct span host, key, origin;
 };
 
 static bool is_text(struct span s, const char *text)
@@ -54,7 +54,13 @@ static bool list_has(struct span list, const char *token)
 
 static void take_host(struct request *q, struct span value)
 {
-	q->host = value.len > 0;
+	q->host = value;
+}
+
+static void take_origin(struct request *q, struct span value)
+{
+	q->origin = value;
+	q->n_origins++;
 }
 
 static void take_upgrade(struct request *q, struct span value)
@@ -89,6 +95,7 @@ static const struct {
 	void (*take)(struct request *, struct span value);
 } headers[] = {
 	{ "Host", take_host },
+	{ "Origin", take_origin },
 	{ "Upgrade", take_upgrade },
 	{ "Connection", take_connection },
 	{ "Sec-WebSocket-Key", take_key },
@@ -159,14 +166,51 @@ static bool valid_key(const struct request *q)
 	       EVP_DecodeBlock(nonce, q->key.p, KEY_CHARS) == KEY_OCTETS;
 }
 
-static int status_of(const struct request *q, const char *path)
+/* "panel.example:8080", "[::1]:80": without the port. */
+static struct span host_of(struct span authority)
+{
+	const uint8_t *end = authority.len && authority.p[0] == '['
+				     ? memchr(authority.p, ']', authority.len)
+				     : NULL;
+
+	if (end)
+		return span_of(authority.p, (size_t)(end - authority.p) + 1);
+	return take_until(&authority, ':');
+}
+
+static bool same_host(struct span origin, struct span host)
+{
+	const uint8_t *at = memmem(origin.p, origin.len, "://", 3);
+
+	if (!at)
+		return false;
+	struct span a = host_of(span_of(at + 3, origin.len - (size_t)(at + 3 - origin.p)));
+	struct span b = host_of(host);
+	return a.len && a.len == b.len &&
+	       strncasecmp((const char *)a.p, (const char *)b.p, a.len) == 0;
+}
+
+/* Without an Origin it is no browser, and nobody's web page. */
+static bool origin_allowed(const struct request *q, const struct mq_ws_rules *rules)
+{
+	if (q->n_origins == 0)
+		return true;
+	for (size_t i = 0; i < rules->n_origins; i++)
+		if (strcmp(rules->origins[i], "*") == 0 || is_text(q->origin, rules->origins[i]))
+			return true;
+	return q->n_origins == 1 && q->origin.len && same_host(q->origin, q->host);
+}
+
+static int status_of(const struct request *q, const struct mq_ws_rules *rules)
 {
 	if (!q->get)
 		return 405;
-	if (!span_is(q->target, path))
+	if (!span_is(q->target, rules->path))
 		return 404;
-	if (!q->host)
+	if (!q->host.len)
 		return 400;
+	if (!origin_allowed(q, rules))
+		return 403;
 	if (!q->upgrade || !q->connection || !q->version)
 		return 426;
 	return valid_key(q) && q->mqtt ? 101 : 400;
@@ -194,6 +238,7 @@ static const struct {
 	const char *line;
 } refusals[] = {
 	{ 400, "400 Bad Request\r\n" },
+	{ 403, "403 Forbidden\r\n" },
 	{ 404, "404 Not Found\r\n" },
 	{ 405, "405 Method Not Allowed\r\nAllow: GET\r\n" },
 	{ 426, "426 Upgrade Required\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" },
@@ -212,12 +257,12 @@ int mq_ws_refuse(int status, struct writer *w)
 	return status;
 }
 
-int mq_ws_answer(struct span request, const char *path, struct writer *w)
+int mq_ws_answer(struct span request, const struct mq_ws_rules *rules, struct writer *w)
 {
 	uint8_t accept[ACCEPT_CHARS + 1];
 	struct request q;
 
-	int status = parse(&q, request) ? status_of(&q, path) : 400;
+	int status = parse(&q, request) ? status_of(&q, rules) : 400;
 	if (status == 101 && !accept_key(q.key, accept))
 		status = 500;
 	if (status != 101)

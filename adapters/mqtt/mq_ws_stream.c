@@ -1,7 +1,6 @@
 #include "adapters/mqtt/mq_ws_stream.h"
 
 #include "adapters/mqtt/mq_out.h"
-#include "adapters/mqtt/mq_ws.h"
 #include "gateway/base/util.h"
 
 #include <errno.h>
@@ -20,8 +19,8 @@ struct request {
 
 struct mq_ws_stream {
 	struct mq_stream stream;
-	struct mq_stream *below; /* owned */
-	const char *path;        /* borrowed */
+	struct mq_stream *below;         /* owned */
+	const struct mq_ws_rules *rules; /* borrowed */
 	struct request *request; /* owned; NULL before its first octet and when it is answered */
 	struct mq_ws_decoder decoder;
 	size_t frame_left; /* payload octets announced to the peer and not yet written */
@@ -97,12 +96,14 @@ static ssize_t answer_request(struct mq_ws_stream *w, size_t size)
 {
 	struct writer out = ahead_writer(w);
 
-	int status = mq_ws_answer(span_of(w->request->bytes, size), w->path, &out);
+	int status = mq_ws_answer(span_of(w->request->bytes, size), w->rules, &out);
 	ahead_written(w, &out);
 	free(w->request);
 	w->request = NULL;
 	w->open = status == 101;
 	w->refused = !w->open;
+	if (status == 403)
+		return ws_broken(w, "WebSocket request of a web page that is not of ws_origins");
 	return w->open ? 0 : ws_broken(w, "WebSocket request refused");
 }
 
@@ -281,7 +282,7 @@ static const struct mq_stream_ops ws_ops = {
 	.free = ws_free,
 };
 
-struct mq_stream *mq_ws_stream_new(struct mq_stream *below, const char *path)
+struct mq_stream *mq_ws_stream_new(struct mq_stream *below, const struct mq_ws_rules *rules)
 {
 	struct mq_ws_stream *w = calloc(1, sizeof(*w));
 
@@ -291,6 +292,6 @@ struct mq_stream *mq_ws_stream_new(struct mq_stream *below, const char *path)
 	}
 	w->stream.ops = &ws_ops;
 	w->below = below;
-	w->path = path;
+	w->rules = rules;
 	return &w->stream;
 }

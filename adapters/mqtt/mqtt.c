@@ -51,6 +51,29 @@ static int apply_tls(struct mqtt *m, const struct mqtt_conf *mc)
 	return 0;
 }
 
+static void ws_rules_free(struct mq_ws_rules *ws)
+{
+	for (size_t i = 0; i < ws->n_origins; i++)
+		free((void *)(uintptr_t)ws->origins[i]);
+	free((void *)(uintptr_t)ws->origins);
+	free((void *)(uintptr_t)ws->path);
+	*ws = (struct mq_ws_rules){ 0 };
+}
+
+static void apply_ws(struct mqtt *m, const struct mqtt_conf *mc)
+{
+	const char **origins = must_calloc(mc->ws_origins.n + 1, sizeof(*origins));
+
+	for (size_t i = 0; i < mc->ws_origins.n; i++)
+		origins[i] = must_strdup(mc->ws_origins.items[i]);
+	ws_rules_free(&m->ws);
+	m->ws = (struct mq_ws_rules){
+		.path = must_strdup(mc->ws_path),
+		.origins = origins,
+		.n_origins = mc->ws_origins.n,
+	};
+}
+
 static int apply(struct mqtt *m, const struct conf *conf)
 {
 	const struct mqtt_conf *mc = conf_section(conf, "mqtt");
@@ -59,6 +82,7 @@ static int apply(struct mqtt *m, const struct conf *conf)
 	int e = apply_tls(m, mc);
 	if (e)
 		return e;
+	apply_ws(m, mc);
 	m->max_conns = connections_possible(mc->max_connections);
 	m->connect_timeout_ms = mc->connect_timeout_ms;
 	m->max_payload_bytes = (uint32_t)MIN(limits->message_bytes, (int64_t)MQ_PAYLOAD_MAX);
@@ -106,7 +130,7 @@ static void mqtt_stop(void *self)
 	mq_pool_close(&m->inputs);
 	mq_pool_close(&m->outputs);
 	mq_tls_context_free(m->tls);
-	free(m->ws_path);
+	ws_rules_free(&m->ws);
 	free(m);
 }
 
@@ -121,7 +145,6 @@ static int mqtt_start(const struct env *env, const struct conf *conf, void **sel
 	list_init(&m->turn);
 	mq_pool_init(&m->inputs, MQ_READ_BYTES, FREE_INPUTS);
 	mq_pool_init(&m->outputs, MQ_CHUNK_BYTES, FREE_OUTPUTS);
-	m->ws_path = must_strdup(mc->ws_path);
 	int e = apply(m, conf);
 	if (!e)
 		e = open_listeners(m, &mc->listen);

@@ -4,6 +4,7 @@
 #include "adapters/adapter.h"
 #include "adapters/mqtt/mq_codec.h"
 #include "adapters/mqtt/mq_pool.h"
+#include "adapters/mqtt/mq_ws.h"
 #include "gateway/base/list.h"
 #include "gateway/base/timer.h"
 
@@ -24,7 +25,7 @@ struct mqtt {
 	uint32_t max_payload_bytes;
 	int64_t connect_timeout_ms;
 	struct ssl_ctx_st *tls; /* owned; for new connections; NULL without a TLS listener */
-	char *ws_path;          /* owned */
+	struct mq_ws_rules ws;  /* its strings are owned */
 	size_t handshakes, max_handshakes; /* of TLS, under way */
 	/* For clients of MQTT 5, told in CONNACK. */
 	uint16_t receive_max, max_keepalive_s; /* max_keepalive_s 0: none */

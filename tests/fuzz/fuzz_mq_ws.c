@@ -10,13 +10,15 @@
 
 static void answer(struct span in)
 {
+	static const char *const origins[] = { "https://panel.example" };
+	static const struct mq_ws_rules rules = { "/mqtt", origins, 1 };
 	uint8_t text[MQ_WS_ANSWER_MAX];
 	struct writer w = writer_of(text, sizeof(text));
 	size_t size = mq_ws_request_size(in);
 
 	if (size > in.len)
 		abort();
-	int status = mq_ws_answer(span_of(in.p, size), "/mqtt", &w);
+	int status = mq_ws_answer(span_of(in.p, size), &rules, &w);
 	if (w.bad || w.len < 20 || status < 101 || (status != 101 && status < 400))
 		abort();
 }

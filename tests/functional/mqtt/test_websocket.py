@@ -2,6 +2,7 @@
 
 import base64
 import os
+import signal
 import socket
 import ssl
 import struct
@@ -184,6 +185,20 @@ def test_refused_requests(site):
     assert status(gateway, ask(X="x" * 5000)) == 431
     assert status(gateway, CONNECT) == 400
     assert status(gateway, ask()) == 101
+
+
+def test_web_pages(site):
+    gateway = gateway_with(site)
+    assert status(gateway, ask(Origin="http://localhost:8080")) == 101
+    assert status(gateway, ask(Origin="https://panel.example")) == 403
+    gateway.wait_log("mqtt: .*ws_origins")
+    gateway.sections["mqtt"]["ws_origins"] = "https://other.example, https://panel.example"
+    gateway.write_conf()
+    mark = gateway.mark()
+    gateway.process.signal(signal.SIGHUP)
+    gateway.wait_log("configuration reloaded", after=mark)
+    assert status(gateway, ask(Origin="https://panel.example")) == 101
+    assert status(gateway, ask(Origin="https://evil.example")) == 403
 
 
 def test_the_answer(site):

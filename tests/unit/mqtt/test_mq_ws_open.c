@@ -17,12 +17,15 @@
 #define PROTOCOL   "Sec-WebSocket-Protocol: mqtt\r\n"
 #define END        "\r\n"
 
+static const char *const origins[] = { "https://panel.example:8080", "null" };
+static const struct mq_ws_rules rules = { "/mqtt", origins, ARRAY_SIZE(origins) };
+
 static int answer(const char *request, char *text, size_t size)
 {
 	struct writer w = writer_of(text, size - 1);
 
 	assert_int_equal(mq_ws_request_size(span_str(request)), strlen(request));
-	int status = mq_ws_answer(span_str(request), "/mqtt", &w);
+	int status = mq_ws_answer(span_str(request), &rules, &w);
 	assert_false(w.bad);
 	assert_true(w.len <= MQ_WS_ANSWER_MAX);
 	text[w.len] = '\0';
@@ -46,7 +49,7 @@ static void the_example_of_the_standard(void **state)
 	char text[1024];
 	assert_int_equal(answer(GET HOST UPGRADE CONNECTION KEY VERSION
 				 "Sec-WebSocket-Protocol: chat, mqtt\r\n"
-				 "Origin: http://example.com\r\n" END,
+				 "Origin: http://gateway.example\r\n" END,
 				 text, sizeof(text)),
 		101);
 	assert_non_null(strstr(text, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
@@ -106,6 +109,36 @@ static void what_is_wrong_is_told(void **state)
 	assert_status(WITH(KEY VERSION "Sec-WebSocket-Protocol: mqtts, xmqtt\r\n"), 400);
 }
 
+static int from(const char *host, const char *origin)
+{
+	char request[512], text[1024];
+
+	snprintf(request, sizeof(request),
+		GET "Host: %s\r\n%s" UPGRADE CONNECTION KEY VERSION PROTOCOL END, host, origin);
+	return answer(request, text, sizeof(text));
+}
+
+static void a_page_of_a_stranger_is_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(from("hub:8083", ""), 101);
+	assert_int_equal(from("hub:8083", "Origin: http://hub\r\n"), 101);
+	assert_int_equal(from("hub", "Origin: https://HUB:8080\r\n"), 101);
+	assert_int_equal(from("[::1]:8083", "Origin: http://[::1]:80\r\n"), 101);
+	assert_int_equal(from("hub", "Origin: https://panel.example:8080\r\n"), 101);
+	assert_int_equal(from("hub", "Origin: null\r\n"), 101);
+	assert_int_equal(from("hub", "Origin: https://panel.example\r\n"), 403);
+	assert_int_equal(from("hub", "Origin: https://panel.example:80801\r\n"), 403);
+	assert_int_equal(from("hub", "Origin: https://hub.evil.example\r\n"), 403);
+	assert_int_equal(from("hub", "Origin: https://hu\r\n"), 403);
+	assert_int_equal(from("hub", "Origin: https://evil:hub\r\n"), 403);
+	assert_int_equal(from("[::1]", "Origin: http://[::1\r\n"), 403);
+	assert_int_equal(from("hub", "Origin: hub\r\n"), 403);
+	assert_int_equal(from("hub", "Origin:\r\n"), 403);
+	assert_int_equal(from("hub", "Origin: http://hub\r\nOrigin: http://hub\r\n"), 403);
+	assert_int_equal(from(":1", "Origin: http://\r\n"), 403);
+}
+
 static void a_malformed_request_is_refused(void **state)
 {
 	(void)state;
@@ -130,7 +163,7 @@ static void every_beginning_of_a_request_is_no_request(void **state)
 		struct writer w = writer_of(text, sizeof(text));
 		assert_int_equal(mq_ws_request_size(span_of(request, n)), 0);
 		assert_true(mq_ws_request_begins(span_of(request, n)));
-		assert_int_not_equal(mq_ws_answer(span_of(request, n), "/mqtt", &w), 101);
+		assert_int_not_equal(mq_ws_answer(span_of(request, n), &rules, &w), 101);
 	}
 	assert_false(mq_ws_request_begins(span_of("\x10\x0c", 2)));     /* MQTT */
 	assert_false(mq_ws_request_begins(span_of("\x16\x03\x01", 3))); /* TLS */
@@ -143,6 +176,7 @@ int main(void)
 		cmocka_unit_test(what_browsers_and_proxies_write),
 		cmocka_unit_test(what_is_missing_is_told),
 		cmocka_unit_test(what_is_wrong_is_told),
+		cmocka_unit_test(a_page_of_a_stranger_is_refused),
 		cmocka_unit_test(a_malformed_request_is_refused),
 		cmocka_unit_test(every_beginning_of_a_request_is_no_request),
 	};

@@ -62,6 +62,7 @@ static void below_free(struct mq_stream *s)
 
 static const struct mq_stream_ops below_ops = { below_read, below_write, below_end, below_free };
 
+static const struct mq_ws_rules rules = { .path = "/mqtt" };
 static struct below below;
 static struct mq_stream *ws;
 
@@ -82,7 +83,7 @@ static int start(void **state)
 {
 	(void)state;
 	below = (struct below){ .stream = { .ops = &below_ops }, .room = SIZE_MAX };
-	ws = mq_ws_stream_new(&below.stream, "/mqtt");
+	ws = mq_ws_stream_new(&below.stream, &rules);
 	return 0;
 }
 

@@ -37,6 +37,8 @@ static void a_wrong_configuration_is_told(void **state)
 	assert_conf_error("[mqtt]\nlisten = ws://0.0.0.0\n", "allow_plain");
 	assert_conf_error("[mqtt]\nws_path = mqtt\n", "ws_path");
 	assert_conf_error("[mqtt]\nws_path =\n", "ws_path");
+	assert_conf_error("[mqtt]\nws_origins = panel.example\n", "ws_origins");
+	assert_conf_error("[mqtt]\nws_origins = https://panel.example/\n", "ws_origins");
 	assert_conf_error("[mqtt]\ntls_min_version = 1.1\n", "1.2");
 	assert_conf_error("[mqtt]\nrequire_certificate = maybe\n", "optional");
 	assert_conf_error("[mqtt]\nlisten = mqtt://example.org\n", "numeric");
