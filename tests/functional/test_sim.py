@@ -113,6 +113,19 @@ def test_seed_decides_what_is_lost(site):
     assert arrived[0] == arrived[1] and arrived[0] != arrived[2] and 50 < len(arrived[0]) < 150, arrived
 
 
+def test_check(site):
+    """What the numbers that payloads start with tell."""
+    gateway = site.gateway().start()
+    local = site.mqtt(gateway, "local")
+    watcher = subscriber(site, "-p", gateway.sn_port, "-t", "check/+", "-c", 6, "--check", "--quiet")
+    watcher.wait_line(r"^ready")
+    for payload in (b"0", b"1 rest", b"3", b"2", b"2", b"none", b"6"):
+        local.publish("check/a", payload)
+    local.publish("check/b", b"0")
+    assert watcher.wait_exit() == 0, watcher.output()
+    assert " distinct=6 missing=2 doubled=1 disordered=1 unnumbered=1 " in watcher.lines[-1], watcher.output()
+
+
 def test_wrong_use(site):
     assert sim("-q", 3, "-t", "x", "publish", check=False).returncode == 64
     assert sim("dance", check=False).returncode == 64
