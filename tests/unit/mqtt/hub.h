@@ -33,6 +33,7 @@ struct hub {
 
 struct client {
 	struct hub *hub;
+	enum mq_version version;
 	int fd;
 	size_t at, len;
 	uint8_t in[512 * 1024];
@@ -127,6 +128,7 @@ static inline struct client *client_open(struct hub *h)
 	struct client *c = malloc(sizeof(*c));
 
 	c->hub = h;
+	c->version = MQ_V311;
 	c->at = c->len = 0;
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
@@ -159,13 +161,15 @@ static inline void client_write(struct client *c, const void *bytes, size_t len)
 	}
 }
 
-static inline void client_send(struct client *c, const struct mq_packet *p)
+static inline void client_send(struct client *c, const struct mq_packet *packet)
 {
-	size_t cap = 4096 + (p->type == MQ_PUBLISH ? p->publish.payload.len : 0);
+	size_t cap = 4096 + (packet->type == MQ_PUBLISH ? packet->publish.payload.len : 0);
 	uint8_t *buf = malloc(cap);
 	struct writer w = writer_of(buf, cap);
+	struct mq_packet p = *packet;
 
-	mq_encode(&w, p);
+	p.version = (uint8_t)c->version;
+	mq_encode(&w, &p);
 	assert_false(w.bad);
 	client_write(c, buf, w.len);
 	free(buf);
@@ -204,7 +208,7 @@ static inline void client_take(struct client *c, struct mq_packet *p)
 		left = span_of(c->in + c->at, c->len - c->at);
 	}
 	enum reason why =
-		mq_decode(&h, span_of(left.p + h.size, h.body), MQ_FROM_SERVER, MQ_V311, p);
+		mq_decode(&h, span_of(left.p + h.size, h.body), MQ_FROM_SERVER, c->version, p);
 	assert_int_equal(why, R_SUCCESS);
 	c->at += h.size + h.body;
 }
@@ -258,6 +262,31 @@ static inline struct client *client_new(struct hub *h, const char *id)
 	client_connect(c, &(struct mq_connect){ .clean_start = true, .client_id = span_str(id) });
 	assert_int_equal(client_expect(c, MQ_CONNACK).code, MQ_ACCEPTED);
 	return c;
+}
+
+/* The same with MQTT 5, and with properties. */
+static inline struct client *client_new5(struct hub *h, const char *id, struct span props)
+{
+	struct client *c = client_open(h);
+
+	c->version = MQ_V5;
+	client_send(c,
+		&(struct mq_packet){ .type = MQ_CONNECT,
+			.props = props,
+			.connect = {
+				.level = MQ_V5, .clean_start = true, .client_id = span_str(id) } });
+	assert_int_equal(client_expect(c, MQ_CONNACK).code, R_SUCCESS);
+	return c;
+}
+
+/* The next packet is one of this type, with this reason. */
+static inline void client_expect_reason(
+	struct client *c, enum mq_type type, uint16_t packet_id, enum reason why)
+{
+	struct mq_packet p = client_expect(c, type);
+
+	assert_int_equal(p.packet_id, packet_id);
+	assert_int_equal(p.code, why);
 }
 
 /* Connected, with a session that stays. */

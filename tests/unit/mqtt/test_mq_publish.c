@@ -275,6 +275,81 @@ static void a_client_may_go_while_its_message_is_withheld(void **state)
 	client_free(again);
 }
 
+static void mqtt_5_is_refused_instead(void **state)
+{
+	struct client *c = client_new5(*state, "dev", span_of(NULL, 0));
+	gate.answer = R_QUOTA;
+	for (uint16_t id = 1; id < 20; id += 2) { /* more than the window */
+		client_publish(c, "up/1", "x", 1, id);
+		client_expect_reason(c, MQ_PUBACK, id, R_QUOTA);
+		client_publish(c, "up/1", "x", 2, (uint16_t)(id + 1));
+		client_expect_reason(c, MQ_PUBREC, (uint16_t)(id + 1), R_QUOTA);
+	}
+	client_publish(c, "up/1", "x", 0, 0);
+	gate.answer = R_SERVER_UNAVAILABLE; /* no reason of PUBACK */
+	client_publish(c, "up/1", "x", 1, 1);
+	client_expect_reason(c, MQ_PUBACK, 1, R_UNSPECIFIED);
+	client_free(c);
+}
+
+static void mqtt_5_is_told_of_a_promise_that_fails(void **state)
+{
+	struct client *c = client_new5(*state, "dev", span_of(NULL, 0));
+	gate.holding = true;
+	client_publish(c, "up/1", "x", 1, 1);
+	client_publish(c, "up/2", "x", 2, 2);
+	client_expect_nothing(c);
+	gate_release(R_IMPLEMENTATION);
+	client_expect_reason(c, MQ_PUBACK, 1, R_IMPLEMENTATION);
+	client_expect_reason(c, MQ_PUBREC, 2, R_IMPLEMENTATION);
+	client_ack(c, MQ_PUBREL, 2);
+	client_expect_reason(c, MQ_PUBCOMP, 2, R_PACKET_ID_UNKNOWN);
+	client_free(c);
+}
+
+static void mqtt_5_is_told_what_is_not_allowed(void **state)
+{
+	struct client *c = client_new5(*state, "dev", span_of(NULL, 0));
+	client_publish(c, "forbidden", "x", 1, 1);
+	client_expect_reason(c, MQ_PUBACK, 1, R_NOT_AUTHORIZED);
+	client_publish(c, "forbidden", "x", 2, 2);
+	client_expect_reason(c, MQ_PUBREC, 2, R_NOT_AUTHORIZED);
+	client_publish(c, "forbidden", "x", 0, 0);
+	client_ping(c);
+	client_free(c);
+}
+
+static void mqtt_5_without_memory_is_refused(void **state)
+{
+	struct client *c = client_new5(*state, "dev", span_of(NULL, 0));
+	messages_set_budget(1);
+	client_publish(c, "t", "x", 0, 0);
+	client_publish(c, "t", "x", 1, 1);
+	client_expect_reason(c, MQ_PUBACK, 1, R_QUOTA);
+	messages_set_budget(0);
+	client_publish(c, "t", "x", 1, 1);
+	client_expect_reason(c, MQ_PUBACK, 1, R_NO_MATCHING_SUBSCRIBERS);
+	client_free(c);
+}
+
+/* inbound_qos2 is what the client was told as Receive Maximum. */
+static void mqtt_5_keeps_to_its_window(void **state)
+{
+	struct client *c = client_new5(*state, "dev", span_of(NULL, 0));
+	gate.holding = true;
+	for (uint16_t id = 1; id <= 5; id++)
+		client_publish(c, "up/1", "x", 1, id);
+	client_expect_nothing(c);
+	gate_release(R_SUCCESS);
+	for (uint16_t id = 1; id <= 5; id++)
+		client_expect_reason(c, MQ_PUBACK, id, R_SUCCESS);
+	for (uint16_t id = 1; id <= 6; id++)
+		client_publish(c, "up/1", "x", 1, id);
+	client_expect_reason(c, MQ_DISCONNECT, 0, R_RECEIVE_MAXIMUM);
+	client_expect_closed(c);
+	client_free(c);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, stop)
 
 int main(void)
@@ -292,6 +367,11 @@ int main(void)
 		TEST(a_packet_id_in_use_closes),
 		TEST(without_memory_qos_1_waits_and_qos_0_is_dropped),
 		TEST(a_client_may_go_while_its_message_is_withheld),
+		TEST(mqtt_5_is_refused_instead),
+		TEST(mqtt_5_is_told_of_a_promise_that_fails),
+		TEST(mqtt_5_is_told_what_is_not_allowed),
+		TEST(mqtt_5_without_memory_is_refused),
+		TEST(mqtt_5_keeps_to_its_window),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
