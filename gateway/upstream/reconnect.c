@@ -391,7 +391,7 @@ void reconnect_failed(struct reconnect *r)
 	next_server(r, false);
 }
 
-void reconnect_lost(struct reconnect *r)
+void reconnect_lost(struct reconnect *r, bool dismissed)
 {
 	r->back = false;
 	r->current = 0;
@@ -399,8 +399,8 @@ void reconnect_lost(struct reconnect *r)
 		r->pause_ms = RECONNECT_FIRST_MS;
 	/* A whole fleet may have lost the same broker: not all at once. */
 	int64_t pause = r->pause_ms;
-	if (r->pause_ms == RECONNECT_FIRST_MS && r->near)
-		pause = LOST_NEAR_MS;
+	if (r->near && !dismissed)
+		pause = pause == RECONNECT_FIRST_MS ? LOST_NEAR_MS : RECONNECT_FIRST_MS;
 	r->pause_ms = MIN(r->pause_ms * 2, RECONNECT_MAX_MS);
 	wait_for(r, jitter(pause));
 }

@@ -49,8 +49,9 @@ void reconnect_again(struct reconnect *r);              /* with the same server,
 void reconnect_up(struct reconnect *r, bool fail_back); /* the attempt has succeeded */
 void reconnect_refused(struct reconnect *r);            /* the server has said no */
 void reconnect_failed(struct reconnect *r);             /* the attempt got nowhere */
-void reconnect_lost(struct reconnect *r);               /* the connection has ended */
-void reconnect_stop(struct reconnect *r);               /* no more attempts */
+/* The connection has ended; `dismissed`: by the server, which gave a reason to stay away. */
+void reconnect_lost(struct reconnect *r, bool dismissed);
+void reconnect_stop(struct reconnect *r); /* no more attempts */
 /* Nothing of it is left in the resolver. After reconnect_stop() that takes a turn of the loop. */
 bool reconnect_quiet(const struct reconnect *r);
 

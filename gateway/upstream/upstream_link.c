@@ -270,6 +270,12 @@ static void attempt_failed(struct upstream *u, enum reason reason, const char *t
 		reconnect_refused(u->reconnect);
 }
 
+/* Another client with our id, too many messages, no right any more: not to be repeated at once. */
+static bool dismissed(enum reason reason)
+{
+	return reason_failed(reason) && reason != R_UNSPECIFIED && reason != R_SHUTTING_DOWN;
+}
+
 static void on_down(void *arg, enum reason reason, const char *text)
 {
 	struct upstream *u = arg;
@@ -295,7 +301,7 @@ static void on_down(void *arg, enum reason reason, const char *text)
 	else if (was == UPSTREAM_CLOSING && u->strikes == 0)
 		reconnect_start(u->reconnect);
 	else
-		reconnect_lost(u->reconnect);
+		reconnect_lost(u->reconnect, dismissed(reason));
 }
 
 static void on_granted(void *arg, const uint8_t *codes, size_t n)

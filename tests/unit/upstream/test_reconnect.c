@@ -186,8 +186,31 @@ static void test_pause_doubles(void **state)
 	run(); /* a connection that lasts resets the pause */
 	reconnect_up(r, false);
 	clock_advance(RECONNECT_STABLE_MS);
-	reconnect_lost(r);
+	reconnect_lost(r, false);
 	assert_in_range(reconnect_wait_ms(r), 0, RECONNECT_FIRST_MS * 5 / 4);
+	close(fd);
+}
+
+static void test_near_server_that_is_lost_often(void **state)
+{
+	uint16_t port;
+	int fd = listener(&port, true);
+
+	(void)state;
+	set_servers(1, "127.0.0.1", &port);
+	reconnect_start(r);
+	for (int i = 0; i < 6; i++) {
+		run();
+		reconnect_up(r, false);
+		clock_advance(100);
+		reconnect_lost(r, false);
+		assert_in_range(reconnect_wait_ms(r), 0, RECONNECT_FIRST_MS * 5 / 4);
+		clock_advance(1500);
+	}
+	run(); /* but who is sent away keeps away */
+	reconnect_up(r, false);
+	reconnect_lost(r, true);
+	assert_true(reconnect_wait_ms(r) > 10 * RECONNECT_FIRST_MS);
 	close(fd);
 }
 
@@ -231,7 +254,7 @@ static void test_fail_back(void **state)
 	}
 	assert_int_equal(preferred, 1);
 	assert_int_equal(attempts, 1);
-	reconnect_lost(r);
+	reconnect_lost(r, false);
 	clock_advance(5000);
 	run();
 	assert_int_equal(attempted->uri.port, ports[0]);
@@ -287,6 +310,7 @@ int main(void)
 		CASE(test_name_from_hosts),
 		CASE(test_refused_nearby),
 		CASE(test_pause_doubles),
+		CASE(test_near_server_that_is_lost_often),
 		CASE(test_next_in_the_list),
 		CASE(test_fail_back),
 		CASE(test_no_answer),
