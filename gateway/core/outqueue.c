@@ -30,7 +30,7 @@ static struct delivery delivery_of(struct message *m, const struct offer *o)
 {
 	return (struct delivery){
 		.msg = m,
-		.queued_ms = clock_ms(),
+		.queued_ticks = (uint32_t)(clock_ms() / DELIVERY_TICK_MS),
 		.sub_ids = o->sub_ids,
 		.qos = o->qos,
 		.state = DELIVERY_QUEUED,
@@ -154,7 +154,10 @@ static void drop_queued(struct outqueue *q, struct delivery *d, enum drop why)
 static bool too_old(const struct outqueue *q, const struct delivery *d)
 {
 	const struct queue_policy *policy = q->session->queue_policy;
-	return policy && policy->age_ms && clock_ms() - d->queued_ms >= policy->age_ms;
+	if (!policy || !policy->age_ms)
+		return false;
+	int64_t queued_ms = d->queued_ticks * (int64_t)DELIVERY_TICK_MS;
+	return clock_ms() - queued_ms >= policy->age_ms;
 }
 
 /* The head may have become useless while it waited. */

@@ -39,12 +39,14 @@ enum delivery_state {
 	DELIVERY_RELEASED /* PUBREC came, PUBREL is due */
 };
 
+#define DELIVERY_TICK_MS 64
 struct delivery {
-	struct list node;    /* the session's */
-	struct message *msg; /* counted */
-	int64_t queued_ms;   /* clock_ms() at which it was taken */
-	uint32_t sub_ids;    /* counted, see sub_ids.h */
-	uint16_t packet_id;  /* 0 at QoS 0 */
+	struct list node;      /* the session's */
+	struct message *msg;   /* counted */
+	uint32_t queued_ticks; /* DELIVERY_TICK_MS of the clock when it was taken */
+	uint32_t topic_hash;   /* of queue_policy.c; 0: not asked for yet */
+	uint32_t sub_ids;      /* counted, see sub_ids.h */
+	uint16_t packet_id;    /* 0 at QoS 0 */
 	uint8_t qos;
 	uint8_t state : 2;
 	bool dup : 1;
