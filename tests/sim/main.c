@@ -50,7 +50,7 @@ static const struct row rows[] = {
 		ROW_NUM(linger_s, 0, 1000000) },
 	{ 0, "keepalive", "S", "keep alive, with pings (60)", ROW_NUM(keepalive_s, 0, 65535) },
 	{ 0, "persistent", NULL, "clean session off", FLAG, AT(persistent), 0, 0 },
-	{ 0, "sleep", "S", "sleep, and collect every S seconds; USR1: now (MQTT-SN subscribe)",
+	{ 0, "sleep", "S", "sleep, and collect every S seconds; USR1: now (MQTT-SN)",
 		ROW_NUM(sleep_s, 1, 30000) },
 	{ 0, "roam", "S", "go on from another port every S seconds (MQTT-SN)",
 		ROW_NUM(roam_s, 1, 30000) },
@@ -202,8 +202,10 @@ static void check(const struct sim_options *o)
 		fail("not over TCP:", "--loss, --dup, --reorder");
 	if (o->qos < 0 && o->command != SIM_PUBLISH)
 		fail("only for publish:", "--qos -1");
-	if ((o->sleep_s || o->check) && o->command != SIM_SUBSCRIBE)
-		fail("only for subscribe:", "--sleep, --check");
+	if (o->check && o->command != SIM_SUBSCRIBE)
+		fail("only for subscribe:", "--check");
+	if (o->sleep_s && o->command == SIM_PUBLISH)
+		fail("not for publish:", "--sleep");
 }
 
 int main(int argc, char **argv)
