@@ -47,7 +47,7 @@ class Secured:
 
     def connect(self, context=None):
         raw = socket.create_connection(("127.0.0.1", self.port), 10)
-        return (context or self.context()).wrap_socket(raw, server_hostname="localhost")
+        return (context or self.context()).wrap_socket(raw, server_hostname="localhost", suppress_ragged_eofs=False)
 
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01"
@@ -213,8 +213,7 @@ def test_wrong_files_are_told(site):
 
 
 def test_a_large_message(site):
-    s = Secured(site, ).start()
-    s.gateway.stop()
+    s = Secured(site)
     s.gateway.sections["limits"] = {"queue_bytes": "4MB"}
     s.start()
     path = site.dir + "/payload"
@@ -234,7 +233,7 @@ def test_a_large_message(site):
 
 
 def test_a_slow_reader_gets_all(site):
-    s = Secured(site, )
+    s = Secured(site)
     s.gateway.sections["limits"] = {"queue_bytes": "16MB", "queue_messages": "10000"}
     s.start()
     c = s.connect()
@@ -250,6 +249,38 @@ def test_a_slow_reader_gets_all(site):
         data += more
     at = [data.index(b"a/b%06d" % n) for n in range(2000)]
     assert at == sorted(at)
+
+
+def have_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as s:
+            s.bind(("::1", 0))
+            return True
+    except OSError:
+        return False
+
+
+def test_both_families(site):
+    if not have_ipv6():
+        return
+    s = Secured(site)
+    s.gateway.sections["mqtt"]["listen"] = "mqtts://[::]:%d, mqtt://[::1]:%d" % (s.port, s.gateway.mqtt_port)
+    s.start()
+    for host in ("127.0.0.1", "::1"):
+        with s.context().wrap_socket(socket.create_connection((host, s.port), 10), server_hostname="localhost") as c:
+            c.sendall(CONNECT + b"a")
+            assert c.recv(4) == b"\x20\x02\x00\x00", host
+
+
+def test_the_gateway_stops(site):
+    s = Secured(site).start()
+    c = s.connect()
+    c.sendall(CONNECT + b"a")
+    assert c.recv(4) == b"\x20\x02\x00\x00"
+    half = socket.create_connection(("127.0.0.1", s.port), 10)
+    s.gateway.stop()
+    assert c.recv(1) == b"", "the end is said, not a cut"
+    assert half.recv(1) == b""
 
 
 def test_silent_handshakes_end(site):

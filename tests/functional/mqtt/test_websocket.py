@@ -283,6 +283,16 @@ def test_broken_frames(site):
     assert status(gateway, ask()) == 101
 
 
+def test_the_gateway_stops(site):
+    gateway = gateway_with(site)
+    raw = opened(gateway)
+    raw.sock.sendall(frame(BINARY, CONNECT))
+    assert raw.frame() == (BINARY, CONNACK)
+    gateway.stop()
+    assert raw.frame() == (CLOSE, struct.pack(">H", 1000))
+    assert raw.frame() is None
+
+
 def test_silence_ends(site):
     gateway = gateway_with(site, mqtt={"connect_timeout": "1s"})
     silent = [Raw(gateway), Raw(gateway, ask()[:40]), opened(gateway)]
