@@ -382,8 +382,12 @@ def run_cases(prepare, functions, at_once=1):
     wanted = sys.argv[1:]
     cases = [c for c in _expand(functions) if not wanted or any(c[0].startswith(w) for w in wanted)]
     site = Site()
-    shared = prepare(site)
     results = []
+    try:
+        shared = prepare(site)
+    except Exception:
+        site.close(show=True)
+        raise
 
     def run_one(name, function, arguments):
         began = time.monotonic()
