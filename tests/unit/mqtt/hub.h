@@ -6,6 +6,7 @@
 #include "adapters/adapter.h"
 #include "adapters/mqtt/mq_codec.h"
 #include "gateway/base/log.h"
+#include "gateway/core/sub_ids.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -118,6 +119,7 @@ static inline void hub_stop(struct hub *h)
 	event_base_free(h->base);
 	messages_set_budget(0);
 	assert_int_equal(messages_bytes(), 0);
+	assert_int_equal(sub_ids_blocks(), 0);
 }
 
 static inline struct client *client_open(struct hub *h)

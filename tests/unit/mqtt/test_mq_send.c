@@ -104,6 +104,45 @@ static void a_packet_that_is_too_large_makes_room_for_the_next(void **state)
 	client_free(pub);
 }
 
+static void subscribe_with_id(struct client *c, const char *filter, uint8_t id)
+{
+	uint8_t buf[64];
+	struct writer w = writer_of(buf, sizeof(buf));
+
+	mq_put_filter(&w, MQ_SUBSCRIBE, &(struct mq_filter){ span_str(filter), 1 });
+	client_send(c, &(struct mq_packet){ .type = MQ_SUBSCRIBE,
+			       .packet_id = 5,
+			       .props = span_of((uint8_t[]){ 0x0b, id }, 2),
+			       .filters = span_of(buf, w.len) });
+	assert_int_equal(client_expect(c, MQ_SUBACK).codes.p[0], 1);
+}
+
+static void identifiers_stay_with_a_message_that_waits(void **state)
+{
+	struct client *sub = client_new5(*state, "sub", PROPS("\x21\x00\x01")); /* window 1 */
+	struct client *pub = client_new(*state, "pub");
+	subscribe_with_id(sub, "t", 1);
+	subscribe_with_id(sub, "+", 2);
+	subscribe_with_id(sub, "#", 3);
+	for (uint16_t id = 1; id <= 3; id++) {
+		client_publish(pub, "t", "x", 1, id);
+		client_expect_ack(pub, MQ_PUBACK, id);
+	}
+	for (unsigned i = 0; i < 2; i++) { /* the third is left in its queue */
+		struct mq_packet p = client_expect(sub, MQ_PUBLISH);
+		struct reader r = reader_of(p.props);
+		struct mq_prop prop;
+		unsigned sum = 0, n = 0;
+		for (; mq_props_next(&r, &prop); n++)
+			sum += prop.id == MQ_PROP_SUBSCRIPTION_ID ? prop.number : 100;
+		assert_int_equal(n, 3);
+		assert_int_equal(sum, 6);
+		client_ack(sub, MQ_PUBACK, p.packet_id);
+	}
+	client_free(sub);
+	client_free(pub);
+}
+
 static void reasons_that_do_not_fit_are_left_out(void **state)
 {
 	struct client *c = client_new5(*state, "dev", PROPS("\x27\x00\x00\x00\x14"));
@@ -123,6 +162,7 @@ int main(void)
 		TEST(older_clients_get_no_properties),
 		TEST(a_known_topic_is_left_out),
 		TEST(a_packet_that_is_too_large_makes_room_for_the_next),
+		TEST(identifiers_stay_with_a_message_that_waits),
 		TEST(reasons_that_do_not_fit_are_left_out),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
