@@ -2,6 +2,7 @@
 
 #include "adapters/mqtt/mq_props.h"
 #include "adapters/mqtt/mqtt.h"
+
 /* An id we know nothing of (a session that was cleared meanwhile) must not stop the client:
  * it is told to go on, or nothing is due. */
 static enum reason receive_puback(struct mq_conn *c, const struct mq_packet *p)
