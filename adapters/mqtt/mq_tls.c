@@ -10,13 +10,16 @@
 #include <string.h>
 
 #define RECORD_BYTES   16384 /* RFC 8446, 5.1 */
-#define TURN_MAX_BYTES 65536 /* encrypted in one go: other clients wait meanwhile */
+#define TURN_MAX_BYTES 65536 /* taken in or sent in one go: other clients wait meanwhile */
 
 struct mq_tls {
 	struct mq_stream stream;
 	SSL *ssl;          /* owned */
 	size_t *half_open; /* borrowed; NULL: the handshake is done */
+	int fd;            /* borrowed */
 	bool broken;       /* no further word is possible */
+	bool stopped;      /* `allowance` was used up */
+	size_t allowance;  /* octets that this read() may still take from the socket */
 };
 
 static struct mq_tls *tls_of(struct mq_stream *s)
@@ -26,27 +29,31 @@ static struct mq_tls *tls_of(struct mq_stream *s)
 
 /* The socket as OpenSSL sees it: unlike its own it raises no SIGPIPE. */
 
-static int socket_fd(BIO *b)
-{
-	return (int)(intptr_t)BIO_get_data(b);
-}
-
+/* OpenSSL goes on as long as it is given records without data, such as an endless row of key
+ * updates: what it is given in one turn has to be bounded here. */
 static int bio_read(BIO *b, char *buf, int len)
 {
-	ssize_t n = mq_socket_read(socket_fd(b), buf, (size_t)len);
+	struct mq_tls *t = BIO_get_data(b);
+	size_t room = MIN((size_t)len, t->allowance);
+	ssize_t n = room ? mq_socket_read(t->fd, buf, room) : -EAGAIN;
 
+	t->stopped |= !room;
 	BIO_clear_retry_flags(b);
 	if (n == -EAGAIN)
 		BIO_set_retry_read(b);
 	if (n == 0)
 		BIO_set_flags(b, BIO_FLAGS_IN_EOF);
-	return n < 0 ? -1 : (int)n;
+	if (n < 0)
+		return -1;
+	t->allowance -= (size_t)n;
+	return (int)n;
 }
 
 static int bio_write(BIO *b, const char *buf, int len)
 {
+	const struct mq_tls *t = BIO_get_data(b);
 	struct iovec iov = { (void *)(uintptr_t)buf, (size_t)len };
-	ssize_t n = mq_socket_write(socket_fd(b), &iov, 1);
+	ssize_t n = mq_socket_write(t->fd, &iov, 1);
 
 	BIO_clear_retry_flags(b);
 	if (n == -EAGAIN)
@@ -68,7 +75,7 @@ static long bio_ctrl(BIO *b, int what, long num, void *ptr)
 	}
 }
 
-static BIO *socket_bio(int fd)
+static BIO *socket_bio(struct mq_tls *t)
 {
 	static BIO_METHOD *method;
 
@@ -82,7 +89,7 @@ static BIO *socket_bio(int fd)
 	}
 	BIO *b = BIO_new(method);
 	if (b) {
-		BIO_set_data(b, (void *)(intptr_t)fd);
+		BIO_set_data(b, t);
 		BIO_set_init(b, 1);
 	}
 	return b;
@@ -135,6 +142,8 @@ static ssize_t tls_read(struct mq_stream *s, uint8_t *buf, size_t cap)
 		return s->why ? -EPROTO : -ECONNRESET;
 	ERR_clear_error();
 	s->read_blocked = false;
+	t->stopped = false;
+	t->allowance = TURN_MAX_BYTES;
 	while (got < cap) {
 		int n = SSL_read(t->ssl, buf + got, (int)MIN(cap - got, (size_t)TURN_MAX_BYTES));
 		if (t->half_open && SSL_is_init_finished(t->ssl))
@@ -146,7 +155,7 @@ static ssize_t tls_read(struct mq_stream *s, uint8_t *buf, size_t cap)
 		got += (size_t)n;
 	}
 	/* An end that follows data is met again by the next call. */
-	s->pending = got && (got == cap ? SSL_has_pending(t->ssl) : e != -EAGAIN);
+	s->pending = t->stopped || (got && (got == cap ? SSL_has_pending(t->ssl) : e != -EAGAIN));
 	return got ? (ssize_t)got : e;
 }
 
@@ -241,7 +250,7 @@ struct mq_stream *mq_tls_stream_new(struct ssl_ctx_st *ctx, int fd, size_t *half
 {
 	struct mq_tls *t = calloc(1, sizeof(*t));
 	SSL *ssl = t ? SSL_new(ctx) : NULL;
-	BIO *b = ssl ? socket_bio(fd) : NULL;
+	BIO *b = ssl ? socket_bio(t) : NULL;
 
 	if (!b) {
 		ERR_clear_error();
@@ -253,6 +262,7 @@ struct mq_stream *mq_tls_stream_new(struct ssl_ctx_st *ctx, int fd, size_t *half
 	SSL_set_accept_state(ssl);
 	t->stream.ops = &tls_ops;
 	t->ssl = ssl;
+	t->fd = fd;
 	t->half_open = half_open;
 	++*half_open;
 	return &t->stream;

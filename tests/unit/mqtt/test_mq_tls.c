@@ -121,6 +121,45 @@ static void records_are_gathered_and_none_is_forgotten(void **state)
 	assert_int_equal(mq_stream_read(p->s, buf, sizeof(buf)), -EAGAIN);
 }
 
+/* However much the peer has sent: others wait for their turn. */
+static void a_read_takes_a_bounded_amount(void **state)
+{
+	struct pair *p = *state;
+	static uint8_t data[8000], buf[400 * 1000];
+	size_t sent = 0, got = 0;
+	unsigned reads = 0;
+	shake_hands(p);
+	setsockopt(p->fds[1], SOL_SOCKET, SO_SNDBUF, &(int){ 400000 }, sizeof(int));
+	while (sent < sizeof(buf) && SSL_write(p->client, data, sizeof(data)) > 0)
+		sent += sizeof(data);
+	assert_true(sent > 100000);
+	while (got < sent) {
+		ssize_t n = mq_stream_read(p->s, buf, sizeof(buf));
+		assert_in_range(n, 1, 65536 + 17000); /* and a record that was read ahead */
+		got += (size_t)n;
+		reads++;
+		if (got < sent)
+			assert_true(p->s->pending);
+	}
+	assert_int_equal(got, sent);
+	assert_true(reads > 1);
+}
+
+static void key_updates_are_followed(void **state)
+{
+	struct pair *p = *state;
+	uint8_t byte;
+	shake_hands(p);
+	for (unsigned n = 0; n < 20; n++) {
+		assert_int_equal(SSL_key_update(p->client, SSL_KEY_UPDATE_REQUESTED), 1);
+		assert_int_equal(SSL_write(p->client, "x", 1), 1);
+		assert_int_equal(mq_stream_read(p->s, &byte, 1), 1);
+		struct iovec iov = { &byte, 1 };
+		assert_int_equal(mq_stream_write(p->s, &iov, 1), 1);
+		assert_int_equal(SSL_read(p->client, &byte, 1), 1);
+	}
+}
+
 static void an_end_comes_after_what_was_before_it(void **state)
 {
 	struct pair *p = *state;
@@ -237,6 +276,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(records_are_gathered_and_none_is_forgotten),
+		TEST(a_read_takes_a_bounded_amount),
+		TEST(key_updates_are_followed),
 		TEST(an_end_comes_after_what_was_before_it),
 		TEST(a_cut_is_an_end),
 		TEST(what_a_full_socket_left_goes_on),
