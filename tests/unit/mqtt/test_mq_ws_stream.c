@@ -125,13 +125,14 @@ static void open_it(void)
 static void what_comes_behind_the_request_is_kept(void **state)
 {
 	(void)state;
+	static const char bytes[] = REQUEST "\x82\x82\0\0\0\0ab";
 	uint8_t buf[1024];
 	for (size_t cut = 0; cut <= sizeof(REQUEST) - 1; cut += 13) {
 		stop(NULL);
 		start(NULL);
-		give(REQUEST, cut);
+		give(bytes, cut);
 		assert_int_equal(mq_stream_read(ws, buf, sizeof(buf)), -EAGAIN);
-		give(REQUEST "\x82\x82\0\0\0\0ab" + cut, sizeof(REQUEST) - 1 + 8 - cut);
+		give(bytes + cut, sizeof(bytes) - 1 - cut);
 		assert_int_equal(mq_stream_read(ws, buf, sizeof(buf)), 2);
 		assert_memory_equal(buf, "ab", 2);
 	}
