@@ -51,7 +51,8 @@ def test_wildcards_have_topic_id_0(c, value):
 
 
 @each(("plain", "a", "a", True), ("other", "a", "b", False), ("plus", "+", "a", True),
-      ("plus empty", "+/b", "/b", True), ("plus one level", "+", "a/b", False), ("hash", "#", "a/b/c", True), ("hash parent", "a/#", "a", True),
+      ("plus empty", "+/b", "/b", True), ("plus one level", "+", "a/b", False), ("hash", "#", "a/b/c", True),
+      ("hash parent", "a/#", "a", True),
       ("hash below", "a/#", "a/b", True), ("both", "+/b/#", "a/b/c", True), ("case", "A", "a", False))
 def test_matching(c, value):
     """6.9: as MQTT matches."""

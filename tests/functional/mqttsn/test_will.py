@@ -246,7 +246,11 @@ def test_will_topic_nobody_may_publish_to(c, value):
 def test_dialogue_that_stops(c):
     """6.3: is forgotten without a word; no session, no will."""
     dev = topic_told(c)
-    until(lambda: not dev.is_connected(), "the end of the dialogue")
+
+    def forgotten():
+        dev.send(sn.PINGREQ)
+        return dev.recv(0.1) == (sn.DISCONNECT, b"")
+    until(forgotten, "the end of the dialogue")
     assert c.heard() == []
 
 
