@@ -9,7 +9,7 @@
  * was replaced meanwhile is left out, for the subscriber got its successor live. */
 struct replay {
 	struct list node;         /* router.replays, in turn */
-	struct list of;           /* subscriber.replays */
+	struct replay *of;        /* the next of subscriber.replays */
 	struct subscription *sub; /* borrowed */
 	struct message **msgs;    /* counted: those from `next` on */
 	size_t n, cap, next;
@@ -25,14 +25,11 @@ enum { REFS_MAX = 1 << 18 };
 
 static struct replay *replay_find(const struct subscription *sub)
 {
-	struct list *pos;
+	struct replay *rp = sub->who->replays;
 
-	list_for_each(pos, &sub->who->replays) {
-		struct replay *rp = list_entry(pos, struct replay, of);
-		if (rp->sub == sub)
-			return rp;
-	}
-	return NULL;
+	while (rp && rp->sub != sub)
+		rp = rp->of;
+	return rp;
 }
 
 static void unlist(struct router *r, struct replay *rp)
@@ -48,9 +45,13 @@ static void unlist(struct router *r, struct replay *rp)
 
 static void replay_free(struct router *r, struct replay *rp)
 {
+	struct replay **at = &rp->sub->who->replays;
+
+	while (*at != rp)
+		at = &(*at)->of;
+	*at = rp->of;
 	unlist(r, rp);
 	list_remove(&rp->node);
-	list_remove(&rp->of);
 	free(rp);
 }
 
@@ -121,7 +122,8 @@ int replay_start(struct router *r, struct subscription *sub)
 		return -ENOMEM;
 	rp->sub = sub;
 	list_append(&r->replays, &rp->node);
-	list_append(&sub->who->replays, &rp->of);
+	rp->of = sub->who->replays;
+	sub->who->replays = rp;
 	if (draw_up(r, rp) && rp->n == 0)
 		replay_free(r, rp);
 	return 0;

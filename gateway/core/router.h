@@ -16,12 +16,14 @@
  * more subscriber. Owns the topic tree and the retained messages. */
 struct router;
 struct subscriber;
+struct replay;
 
 struct sub_opts {                /* MQTT 5.0, 3.8.3.1 */
 	uint8_t qos;             /* granted maximum */
 	uint8_t retain_handling; /* 0 send retained, 1 only if the subscription is new, 2 never */
 	bool no_local;
-	bool retain_as_published;
+	bool retain_as_published : 1;
+	bool exclusive : 1; /* the router's: made with $exclusive/ */
 	uint32_t sub_id; /* subscription identifier, 0: none */
 };
 
@@ -44,6 +46,9 @@ struct subscriber_ops {
 	/* Room for one more replayed retained message; NULL: always. While false the replay waits.
 	 */
 	bool (*room)(struct subscriber *);
+	/* Could take this message and send it now; NULL: always. Of a shared subscription those
+	 * that are not ready are passed over. */
+	bool (*ready)(struct subscriber *, const struct message *);
 };
 
 /* Embedded in session, cap_observe, upstream. */
@@ -51,7 +56,7 @@ struct subscriber {
 	const struct subscriber_ops *ops;
 	const struct identity *who; /* borrowed from whoever embeds this */
 	struct list subscriptions;  /* of the router */
-	struct list replays;        /* of the router */
+	struct replay *replays;     /* of the router; NULL: none under way */
 	uint32_t n_subscriptions;
 	uint32_t max_subscriptions; /* 0: no limit */
 	/* A gate is asked first, for every topic it has subscribed to. If it refuses a QoS 1/2
@@ -78,10 +83,21 @@ struct router_watcher {
 	struct list node;
 };
 
+/* Which member of a shared subscription gets a message, see share.h. */
+enum share_strategy {
+	SHARE_ROUND_ROBIN,
+	SHARE_RANDOM,
+	SHARE_STICKY,        /* one, as long as it can take them */
+	SHARE_HASH_CLIENTID, /* by the publisher's client id */
+	SHARE_HASH_TOPIC,
+};
+extern const char *const share_strategies[]; /* their names, NULL-terminated */
+
 struct router_limits {
 	uint32_t max_retained;      /* messages; 0: none */
 	int64_t max_retained_bytes; /* 0: none */
 	uint32_t max_subscriptions; /* all clients together; 0: none */
+	enum share_strategy share_strategy;
 };
 
 struct router *router_new(struct policy *policy, const struct router_limits *limits);
@@ -92,8 +108,10 @@ struct policy *router_policy(struct router *r);
 void router_watch(struct router *r, struct router_watcher *w);
 void router_unwatch(struct router *r, struct router_watcher *w);
 
-/* The granted QoS (R_SUCCESS, R_GRANTED_QOS_1/2), or R_FILTER_INVALID, R_SHARED_UNSUPPORTED,
- * R_NOT_AUTHORIZED, R_QUOTA.
+/* `filter` may have the prefix $share/{group}/ (see share.h) or $exclusive/ (one holder of each
+ * such filter at a time). Rights are asked, and watchers told, of what follows the prefix.
+ * The granted QoS (R_SUCCESS, R_GRANTED_QOS_1/2), or R_FILTER_INVALID, R_NOT_AUTHORIZED, R_QUOTA
+ * (also: another client has the exclusive subscription), R_PROTOCOL_ERROR (shared with No Local).
  * Replaces the options of an existing subscription to the same filter. Retained messages follow
  * from router_turn(), after the caller has had the time to write its SUBACK. */
 enum reason router_subscribe(
@@ -102,6 +120,7 @@ enum reason router_subscribe(
 enum reason router_unsubscribe(struct router *r, struct subscriber *s, struct span filter);
 void router_leave(
 	struct router *r, struct subscriber *s); /* all of them; harmless when there are none */
+/* With their prefixes. */
 void router_subscriptions(struct subscriber *s,
 	void (*each)(struct span filter, const struct sub_opts *, void *), void *arg);
 

@@ -72,7 +72,17 @@ static bool on_room(struct subscriber *sub)
 	return s->out ? outqueue_room(s->out) : s->link != NULL;
 }
 
-static const struct subscriber_ops subscriber_ops = { .offer = on_offer, .room = on_room };
+static bool on_ready(struct subscriber *sub, const struct message *m)
+{
+	const struct session *s = container_of(sub, struct session, sub);
+	return s->out ? outqueue_ready(s->out, m) : s->link != NULL;
+}
+
+static const struct subscriber_ops subscriber_ops = {
+	.offer = on_offer,
+	.room = on_room,
+	.ready = on_ready,
+};
 
 /* A client that sleeps or is away costs as little as can be. */
 static void free_idle_queue(struct session *s)
@@ -199,7 +209,7 @@ static bool set_username(struct session *s, const char *username)
 static struct session *session_new(struct sessions *all, const struct session_connect *c)
 {
 	size_t id_size = strlen(c->client_id) + 1;
-	struct session *s = calloc(1, sizeof(*s) + id_size);
+	struct session *s = calloc(1, MAX(sizeof(*s), offsetof(struct session, id) + id_size));
 	if (!s)
 		return NULL;
 	memcpy(s->id, c->client_id, id_size);

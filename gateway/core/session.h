@@ -106,13 +106,13 @@ struct session {
 		struct timer timer; /* keep alive while attached (lazy), expiry while detached */
 		struct reap reap;   /* when it is over */
 	};
+	struct list node;        /* in sessions: the table's order, for dumps */
 	uint64_t received, sent; /* messages */
 	uint32_t expiry_s;       /* after a detach; 0: ends with the link; UINT32_MAX: never */
 	uint16_t window;         /* QoS 1/2 messages in flight to the client */
 	uint16_t last_id;        /* packet id given last */
-	bool datagram;    /* late copies are possible: remember finished QoS 2 ids for a while */
-	struct list node; /* in sessions: the table's order, for dumps */
-	char id[];        /* who.client_id */
+	bool datagram; /* late copies are possible: remember finished QoS 2 ids for a while */
+	char id[];     /* who.client_id; begins in what would be padding */
 };
 
 struct session_connect {

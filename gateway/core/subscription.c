@@ -1,10 +1,12 @@
 #include "gateway/core/router_parts.h"
 
 #include "gateway/base/util.h"
-#include "gateway/core/topic.h"
+#include "gateway/core/share.h"
+#include "gateway/core/subfilter.h"
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Who subscribed to what, and who is told of it.
  *
@@ -17,7 +19,6 @@ void subscriber_init(
 {
 	*s = (struct subscriber){ .ops = ops, .who = who };
 	list_init(&s->subscriptions);
-	list_init(&s->replays);
 }
 
 static struct subscription *at_leaf(struct list *node)
@@ -87,7 +88,8 @@ void router_unwatch(struct router *r, struct router_watcher *w)
 }
 
 /* A subscriber has few subscriptions where a filter may have many subscribers. */
-static struct subscription *subscription_find(struct subscriber *s, const struct list *leaves)
+static struct subscription *subscription_find(
+	struct subscriber *s, const struct list *leaves, bool exclusive)
 {
 	struct list *pos;
 
@@ -96,24 +98,39 @@ static struct subscription *subscription_find(struct subscriber *s, const struct
 	const struct topicnode *at = at_leaf(leaves->next)->leaf.at;
 	list_for_each(pos, &s->subscriptions) {
 		struct subscription *sub = list_entry(pos, struct subscription, of);
-		if (sub->leaf.at == at)
+		if (sub->leaf.at == at && sub->opts.exclusive == exclusive)
 			return sub;
 	}
 	return NULL;
 }
 
-static bool quota_used_up(const struct router *r, const struct subscriber *s)
+bool subscription_quota_left(const struct router *r, const struct subscriber *s)
 {
 	if (s->max_subscriptions && s->n_subscriptions >= s->max_subscriptions)
-		return true;
-	return !s->gate && r->limits.max_subscriptions &&
-	       r->n_subscriptions >= r->limits.max_subscriptions;
+		return false;
+	return s->gate || !r->limits.max_subscriptions ||
+	       r->n_subscriptions < r->limits.max_subscriptions;
+}
+
+void subscription_link(struct router *r, struct subscriber *s, struct subscription *sub)
+{
+	sub->who = s;
+	list_append(&s->subscriptions, &sub->of);
+	s->n_subscriptions++;
+	r->n_subscriptions++;
+}
+
+void subscription_unlink(struct router *r, struct subscription *sub)
+{
+	list_remove(&sub->of);
+	sub->who->n_subscriptions--;
+	r->n_subscriptions--;
 }
 
 static struct subscription *subscription_new(
 	struct router *r, struct subscriber *s, struct span filter)
 {
-	struct subscription *sub = quota_used_up(r, s) ? NULL : calloc(1, sizeof(*sub));
+	struct subscription *sub = subscription_quota_left(r, s) ? calloc(1, sizeof(*sub)) : NULL;
 
 	if (!sub)
 		return NULL;
@@ -121,14 +138,11 @@ static struct subscription *subscription_new(
 		free(sub);
 		return NULL;
 	}
-	sub->who = s;
-	list_append(&s->subscriptions, &sub->of);
-	s->n_subscriptions++;
-	r->n_subscriptions++;
+	subscription_link(r, s, sub);
 	return sub;
 }
 
-static void subscription_end(struct router *r, struct subscription *sub)
+static void leaf_end(struct router *r, struct subscription *sub)
 {
 	bool unwanted = is_last_client(sub) && !list_empty(&r->watchers);
 	uint8_t buf[TOPICTREE_TEXT_MAX];
@@ -138,33 +152,46 @@ static void subscription_end(struct router *r, struct subscription *sub)
 		filter = topictree_text(sub->leaf.at, buf);
 	replay_cancel(r, sub);
 	topictree_remove(r->tree, &sub->leaf);
-	list_remove(&sub->of);
-	sub->who->n_subscriptions--;
-	r->n_subscriptions--;
+	subscription_unlink(r, sub);
 	free(sub);
 	if (unwanted)
 		tell_unwanted(r, filter);
 }
 
-static bool has_prefix(struct span s, const char *prefix)
+static void subscription_end(struct router *r, struct subscription *sub)
 {
-	struct span p = span_str(prefix);
-
-	return s.len >= p.len && span_equal(span_of(s.p, p.len), p);
+	if (share_is_member(sub))
+		share_leave(r, sub);
+	else
+		leaf_end(r, sub);
 }
 
-static enum reason may_subscribe(struct router *r, const struct subscriber *s, struct span filter)
+static enum reason may_subscribe(struct router *r, const struct subscriber *s,
+	const struct subfilter *f, const struct sub_opts *opts)
 {
-	if (!topic_valid_filter(filter))
+	if (s->gate && f->kind != SUBFILTER_OWN)
 		return R_FILTER_INVALID;
-	if (has_prefix(filter, "$share/"))
-		return R_SHARED_UNSUPPORTED;
-	/* Taken as an ordinary filter it would never match, in silence. */
-	if (has_prefix(filter, "$exclusive/"))
-		return R_FILTER_INVALID;
-	if (!router_allows(r, s->who, ACCESS_SUBSCRIBE, filter))
+	if (f->kind == SUBFILTER_SHARED && opts->no_local) /* [MQTT-3.8.3-4] */
+		return R_PROTOCOL_ERROR;
+	if (!router_allows(r, s->who, ACCESS_SUBSCRIBE, f->filter))
 		return R_NOT_AUTHORIZED;
 	return R_SUCCESS;
+}
+
+/* Somebody else has it. A look at all who have the filter, but only when an exclusive subscription
+ * is asked for. */
+static bool is_taken(const struct subscriber *s, const struct list *leaves)
+{
+	const struct list *pos;
+
+	if (!leaves)
+		return false;
+	list_for_each(pos, leaves) {
+		const struct subscription *sub = at_leaf((struct list *)pos);
+		if (sub->opts.exclusive && sub->who != s)
+			return true;
+	}
+	return false;
 }
 
 /* Takes over the options and moves a client's leaf to where the order wants it. */
@@ -187,18 +214,16 @@ static void set_opts(struct router *r, struct subscription *sub, struct span fil
 		tell_wanted(r, filter, opts->qos);
 }
 
-enum reason router_subscribe(
+enum reason subscription_set(
 	struct router *r, struct subscriber *s, struct span filter, const struct sub_opts *opts)
 {
-	assert(r->offering == 0 && opts->qos <= 2);
-	enum reason reason = may_subscribe(r, s, filter);
-	if (reason_failed(reason))
-		return reason;
-
 	struct list *leaves = topictree_leaves(r->tree, filter);
 	int wanted_before = leaves ? wanted_qos(leaves) : -1;
-	struct subscription *sub = subscription_find(s, leaves);
+	struct subscription *sub = subscription_find(s, leaves, opts->exclusive);
 	bool fresh = !sub;
+
+	if (opts->exclusive && is_taken(s, leaves))
+		return R_QUOTA;
 	if (fresh && !(sub = subscription_new(r, s, filter)))
 		return R_QUOTA;
 	set_opts(r, sub, filter, opts, wanted_before);
@@ -212,11 +237,39 @@ enum reason router_subscribe(
 	return (enum reason)opts->qos;
 }
 
+enum reason router_subscribe(
+	struct router *r, struct subscriber *s, struct span filter, const struct sub_opts *opts)
+{
+	struct sub_opts own = *opts;
+	struct subfilter f;
+
+	assert(r->offering == 0 && opts->qos <= 2);
+	if (!subfilter_parse(filter, &f))
+		return R_FILTER_INVALID;
+	enum reason reason = may_subscribe(r, s, &f, opts);
+	if (reason_failed(reason))
+		return reason;
+	own.exclusive = f.kind == SUBFILTER_EXCLUSIVE;
+	if (f.kind == SUBFILTER_SHARED)
+		return share_subscribe(r, s, filter, f.filter, &own);
+	return subscription_set(r, s, f.filter, &own);
+}
+
+static struct subscription *find(
+	struct router *r, struct subscriber *s, struct span text, const struct subfilter *f)
+{
+	if (f->kind == SUBFILTER_SHARED)
+		return share_find(r, s, text);
+	return subscription_find(
+		s, topictree_leaves(r->tree, f->filter), f->kind == SUBFILTER_EXCLUSIVE);
+}
+
 enum reason router_unsubscribe(struct router *r, struct subscriber *s, struct span filter)
 {
-	assert(r->offering == 0);
-	struct subscription *sub = subscription_find(s, topictree_leaves(r->tree, filter));
+	struct subfilter f;
 
+	assert(r->offering == 0);
+	struct subscription *sub = subfilter_parse(filter, &f) ? find(r, s, filter, &f) : NULL;
 	if (!sub)
 		return R_NO_SUBSCRIPTION_EXISTED;
 	subscription_end(r, sub);
@@ -230,6 +283,23 @@ void router_leave(struct router *r, struct subscriber *s)
 		subscription_end(r, list_first(&s->subscriptions, struct subscription, of));
 }
 
+/* In `buf` (TOPICTREE_TEXT_MAX bytes) or where it lives. No text is so long that the prefix it was
+ * subscribed with would not fit in front again. */
+static struct span text_of(const struct subscription *sub, uint8_t *buf)
+{
+	static const char prefix[] = SUBFILTER_EXCLUSIVE_PREFIX;
+	const size_t len = sizeof(prefix) - 1;
+
+	if (share_is_member(sub))
+		return share_text(sub);
+	struct span text = topictree_text(sub->leaf.at, buf);
+	if (!sub->opts.exclusive)
+		return text;
+	uint8_t *start = buf + (text.p - buf) - len;
+	memcpy(start, prefix, len);
+	return span_of(start, text.len + len);
+}
+
 void router_subscriptions(struct subscriber *s,
 	void (*each)(struct span filter, const struct sub_opts *, void *), void *arg)
 {
@@ -238,6 +308,6 @@ void router_subscriptions(struct subscriber *s,
 
 	list_for_each_safe(pos, tmp, &s->subscriptions) {
 		struct subscription *sub = list_entry(pos, struct subscription, of);
-		each(topictree_text(sub->leaf.at, text), &sub->opts, arg);
+		each(text_of(sub, text), &sub->opts, arg);
 	}
 }
