@@ -137,6 +137,8 @@ class Packet:
 class Mq5Client:
     """One connection; connects unless `client_id` is None."""
 
+    take_apart = Packet
+
     def __init__(self, gateway, client_id="", timeout=10, **arguments):
         self.buffer, self.timeout, self.next_id = b"", timeout, 0
         self.sock = socket.create_connection(("127.0.0.1", gateway.mqtt_port), timeout)
@@ -157,7 +159,7 @@ class Mq5Client:
                 end = start + Reader(self.buffer[1:start]).varint()
                 if len(self.buffer) < end:
                     return None
-                found = Packet(self.buffer[0], self.buffer[start:end], end)
+                found = self.take_apart(self.buffer[0], self.buffer[start:end], end)
                 self.buffer = self.buffer[end:]
                 return found
         return None

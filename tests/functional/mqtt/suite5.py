@@ -32,6 +32,8 @@ class Case:
 
 
 class Bench:
+    case_type = Case
+
     def __init__(self, site, **sections):
         self.site = site
         self.gateway = site.gateway(**sections).start()
@@ -39,7 +41,7 @@ class Bench:
 
     @contextlib.contextmanager
     def case(self):
-        case = Case(self.site, self.gateway, next(self.numbers))
+        case = self.case_type(self.site, self.gateway, next(self.numbers))
         try:
             yield case
         finally:
@@ -47,7 +49,7 @@ class Bench:
                 client.close()
 
 
-def run(functions, **sections):
+def run(functions, bench=Bench, at_once=1, **sections):
     """The functions of a module whose names begin with test_, in their order."""
     tests = [f for name, f in functions.items() if name.startswith("test_")]
-    harness.run_cases(lambda site: Bench(site, **sections), tests)
+    harness.run_cases(lambda site: bench(site, **sections), tests, at_once)
