@@ -192,7 +192,6 @@ static struct span connack_props(
 	if (p->connect.client_id.len == 0)
 		mq_put_string(w, MQ_PROP_ASSIGNED_CLIENT_ID, span_str(t->client_id));
 	mq_put_number(w, MQ_PROP_TOPIC_ALIAS_MAXIMUM, c->v5->in.max);
-	mq_put_number(w, MQ_PROP_SHARED_AVAILABLE, 0);
 	if (t->keepalive_s != p->connect.keepalive_s)
 		mq_put_number(w, MQ_PROP_SERVER_KEEP_ALIVE, t->keepalive_s);
 	return span_of(w->p, w->len);

@@ -303,6 +303,11 @@ bool outqueue_room(const struct outqueue *q)
 	       within(q->bytes * 2, max_bytes(q));
 }
 
+bool outqueue_ready(const struct outqueue *q, const struct message *m)
+{
+	return q->session->link && fits(q, message_size(m));
+}
+
 static void drop_stale_head(struct outqueue *q)
 {
 	while (!list_empty(&q->queue) &&

@@ -43,6 +43,8 @@ void outqueue_trim(struct outqueue *q);
 enum reason outqueue_offer(struct outqueue *q, struct message *m, const struct offer *o);
 /* Attached and less than half full. */
 bool outqueue_room(const struct outqueue *q);
+/* Attached, and nothing has to give way to the message. */
+bool outqueue_ready(const struct outqueue *q, const struct message *m);
 
 /* The session has a new link: all that is in flight is due again. Sends nothing yet. */
 void outqueue_attached(struct outqueue *q);

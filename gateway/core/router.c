@@ -3,6 +3,7 @@
 #include "gateway/base/count.h"
 #include "gateway/base/util.h"
 #include "gateway/core/router_parts.h"
+#include "gateway/core/share.h"
 #include "gateway/core/sub_ids.h"
 #include "gateway/core/topic.h"
 
@@ -25,6 +26,7 @@ struct router *router_new(struct policy *policy, const struct router_limits *lim
 	r->limits = *limits;
 	list_init(&r->watchers);
 	list_init(&r->replays);
+	shares_init(r);
 	retain_init(r);
 	return r;
 }
@@ -41,6 +43,7 @@ void router_free(struct router *r)
 	assert(r->n_subscriptions == 0 && r->offering == 0);
 	replays_close(r);
 	retain_close(r);
+	shares_close(r);
 	topictree_free(r->tree);
 	free(r);
 }

@@ -24,7 +24,7 @@ struct sub_opts {                /* MQTT 5.0, 3.8.3.1 */
 	bool no_local;
 	bool retain_as_published : 1;
 	bool exclusive : 1; /* the router's: made with $exclusive/ */
-	uint32_t sub_id; /* subscription identifier, 0: none */
+	uint32_t sub_id;    /* subscription identifier, 0: none */
 };
 
 struct offer {

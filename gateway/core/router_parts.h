@@ -1,12 +1,15 @@
 #ifndef TIDEGATE_CORE_ROUTER_PARTS_H
 #define TIDEGATE_CORE_ROUTER_PARTS_H
 
-/* The inside of the router, for router.c, subscription.c and retain.c alone. */
+/* The inside of the router, for router.c, subscription.c, share.c, retain.c, replay.c and
+ * delay.c alone. */
 #include "gateway/base/timer.h"
+#include "gateway/core/ptrtable.h"
 #include "gateway/core/router.h"
 
 struct subscription {
-	struct topicleaf leaf;  /* at its filter; see subscription.c for the order there */
+	struct topicleaf leaf;  /* at its filter; see subscription.c for the order there. In no
+				   tree: a member of a shared subscription, see share.h */
 	struct list of;         /* subscriber.subscriptions */
 	struct subscriber *who; /* borrowed */
 	struct sub_opts opts;
@@ -16,10 +19,11 @@ struct router {
 	struct topictree *tree; /* owned */
 	struct policy *policy;  /* borrowed */
 	struct router_limits limits;
-	struct list watchers; /* of router_watcher.node; borrowed */
-	struct list replays;  /* of replay.node: owned, in turn */
-	size_t replay_refs;   /* messages that all replays hold together */
-	struct timer sweep;   /* armed while retained messages can expire */
+	struct list watchers;   /* of router_watcher.node; borrowed */
+	struct list replays;    /* of replay.node: owned, in turn */
+	size_t replay_refs;     /* messages that all replays hold together */
+	struct ptrtable shares; /* groups of shared subscriptions, by text */
+	struct timer sweep;     /* armed while retained messages can expire */
 	size_t sweep_cursor;
 	bool sweep_again; /* this round saw a message that can expire */
 	uint32_t n_subscriptions;
@@ -32,6 +36,18 @@ bool router_allows(
 	struct router *r, const struct identity *who, enum access access, struct span topic);
 enum reason router_offer(struct router *r, struct subscriber *s, struct message *m,
 	struct offer *offer, struct receipt *receipt);
+
+/* subscription.c: for share.c. */
+
+/* Adds, or sets the options of, the subscription of `s` to a plain filter; no rights are asked.
+ * The granted QoS or R_QUOTA. */
+enum reason subscription_set(
+	struct router *r, struct subscriber *s, struct span filter, const struct sub_opts *opts);
+/* Neither the subscriber's limit nor that of all is reached. */
+bool subscription_quota_left(const struct router *r, const struct subscriber *s);
+/* Among those of `s`, and counted; and the opposite. */
+void subscription_link(struct router *r, struct subscriber *s, struct subscription *sub);
+void subscription_unlink(struct router *r, struct subscription *sub);
 
 /* retain.c: what is kept. */
 

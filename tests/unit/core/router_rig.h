@@ -29,6 +29,7 @@ struct box {
 	struct seen seen[SEEN_MAX];
 	unsigned n;
 	unsigned room;      /* for replays */
+	bool away;          /* not ready for shared messages */
 	enum reason answer; /* to offers */
 	bool withhold;      /* as a gate */
 	bool keep;          /* takes a hold on receipts */
@@ -81,7 +82,13 @@ static bool box_room(struct subscriber *s)
 	return b->n < b->room;
 }
 
-static const struct subscriber_ops box_ops = { box_offer, box_room };
+static bool box_ready(struct subscriber *s, const struct message *m)
+{
+	(void)m;
+	return !container_of(s, struct box, sub)->away;
+}
+
+static const struct subscriber_ops box_ops = { box_offer, box_room, box_ready };
 
 static bool rig_allows(
 	struct policy *p, const struct identity *who, enum access access, struct span topic)

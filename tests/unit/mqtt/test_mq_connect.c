@@ -63,7 +63,7 @@ static void the_answer_tells_what_was_granted(void **state)
 	assert_int_equal(mq_props_number(p.props, MQ_PROP_SESSION_EXPIRY, 0), 3600);
 	assert_int_equal(mq_props_number(p.props, MQ_PROP_SERVER_KEEP_ALIVE, 0), 10);
 	assert_int_equal(mq_props_number(p.props, MQ_PROP_RECEIVE_MAXIMUM, 0), 7);
-	assert_int_equal(mq_props_number(p.props, MQ_PROP_SHARED_AVAILABLE, 1), 0);
+	assert_int_equal(mq_props_number(p.props, MQ_PROP_SHARED_AVAILABLE, 1), 1);
 	assert_int_equal(mq_props_number(p.props, MQ_PROP_MAXIMUM_PACKET_SIZE, 0),
 		MQ_HEADER_MAX + MQ_BODY_OVERHEAD + 1024);
 	assert_int_equal(mq_props_string(p.props, MQ_PROP_ASSIGNED_CLIENT_ID).len, 5 + 32);
