@@ -71,11 +71,15 @@ static void set_id(struct gateway *g)
 static void get_limits(const struct conf *conf, struct router_limits *r, struct sessions_conf *s)
 {
 	const struct limits_conf *l = conf_section(conf, "limits");
+	const struct gateway_conf *c = conf_section(conf, "gateway");
 
 	*r = (struct router_limits){
 		.max_retained = (uint32_t)l->retained_messages,
 		.max_retained_bytes = l->retained_bytes,
 		.max_subscriptions = (uint32_t)l->subscriptions,
+		.max_delayed = (uint32_t)l->delayed_messages,
+		.max_delayed_bytes = l->delayed_bytes,
+		.share_strategy = (enum share_strategy)c->shared_strategy,
 	};
 	*s = (struct sessions_conf){
 		.max_sessions = (uint32_t)l->sessions,

@@ -3,6 +3,7 @@
 #include "adapters/adapter.h"
 #include "gateway/base/log.h"
 #include "gateway/core/limits.h"
+#include "gateway/core/router.h"
 #include "gateway/gateway_conf.h"
 #include "gateway/store/journal.h"
 #include "gateway/upstream/upstream.h"
@@ -43,6 +44,19 @@ static const struct conf_row gateway_rows[] = {
 		.help = "How often the values below $SYS/broker are published where they have "
 			"changed; 0 "
 			"for never.",
+	},
+	{
+		.key = "shared_strategy",
+		.type = CONF_ENUM,
+		.offset = offsetof(struct gateway_conf, shared_strategy),
+		.choices = share_strategies,
+		.def = "round_robin",
+		.reload = true,
+		.help = "Who of a shared subscription ($share/GROUP/FILTER) gets a message: each "
+			"in "
+			"turn, one at random, one as long as it can take them (sticky), or one by "
+			"the publisher's client id or by the topic. Who is away or has a full "
+			"queue is passed over.",
 	},
 };
 

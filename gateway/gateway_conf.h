@@ -8,6 +8,7 @@
 struct gateway_conf {
 	const char *id;          /* NULL: the host name */
 	int64_t sys_interval_ms; /* 0: no values */
+	int shared_strategy;     /* enum share_strategy */
 };
 
 #endif

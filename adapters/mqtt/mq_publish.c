@@ -130,6 +130,7 @@ static enum reason offer(struct mq_conn *c, struct message *m, uint16_t packet_i
 		acknowledge(c, m->qos, packet_id, why);
 		return R_SUCCESS;
 	case R_PACKET_ID_IN_USE: /* [MQTT-2.3.1-2] */
+	case R_IMPLEMENTATION:   /* it can never be taken: to offer it again would be of no use */
 		return refuse(c, m->qos, packet_id, why);
 	default:
 		if (m->qos == 0)

@@ -2,6 +2,7 @@
 
 #include "gateway/base/count.h"
 #include "gateway/base/util.h"
+#include "gateway/core/delay.h"
 #include "gateway/core/router_parts.h"
 #include "gateway/core/share.h"
 #include "gateway/core/sub_ids.h"
@@ -27,6 +28,7 @@ struct router *router_new(struct policy *policy, const struct router_limits *lim
 	list_init(&r->watchers);
 	list_init(&r->replays);
 	shares_init(r);
+	delays_init(r);
 	retain_init(r);
 	return r;
 }
@@ -42,6 +44,7 @@ void router_free(struct router *r)
 		return;
 	assert(r->n_subscriptions == 0 && r->offering == 0);
 	replays_close(r);
+	delays_close(r);
 	retain_close(r);
 	shares_close(r);
 	topictree_free(r->tree);
@@ -237,7 +240,7 @@ static enum reason route(
 	return offer_locals(r, &p, receipt) || gated ? R_SUCCESS : R_NO_MATCHING_SUBSCRIBERS;
 }
 
-static enum reason admit(struct router *r, const struct identity *from, const struct message *m)
+enum reason router_admit(struct router *r, const struct identity *from, const struct message *m)
 {
 	struct span topic = message_topic(m);
 
@@ -254,11 +257,33 @@ static enum reason admit(struct router *r, const struct identity *from, const st
 	return R_SUCCESS;
 }
 
+enum reason router_route(struct router *r, const struct identity *from, struct message *m)
+{
+	assert(r->offering == 0);
+	return route(r, from, m, NULL);
+}
+
+static void look_for_gate(struct topicleaf *leaf, void *arg)
+{
+	bool *found = arg;
+
+	*found |= container_of(leaf, struct subscription, leaf)->who->gate;
+}
+
+bool router_has_gate(struct router *r, struct span topic)
+{
+	bool found = false;
+
+	topictree_match(r->tree, topic, look_for_gate, &found);
+	return found;
+}
+
 static enum reason publish(
 	struct router *r, const struct identity *from, struct message *m, struct receipt *receipt)
 {
-	enum reason reason = admit(r, from, m);
-
+	if (delay_is_asked(message_topic(m)) && !is_ours(from))
+		return delay_accept(r, from, m);
+	enum reason reason = router_admit(r, from, m);
 	if (reason_failed(reason))
 		return reason;
 	if (message_expired(m)) {

@@ -97,6 +97,8 @@ struct router_limits {
 	uint32_t max_retained;      /* messages; 0: none */
 	int64_t max_retained_bytes; /* 0: none */
 	uint32_t max_subscriptions; /* all clients together; 0: none */
+	uint32_t max_delayed;       /* messages; 0: they are refused */
+	int64_t max_delayed_bytes;  /* 0: none */
 	enum share_strategy share_strategy;
 };
 
@@ -127,7 +129,8 @@ void router_subscriptions(struct subscriber *s,
 /* Publishes. A failure (R_TOPIC_INVALID, R_NOT_AUTHORIZED, R_QUOTA...) means nobody got it and
  * `receipt` (may be NULL) will not fire. Else R_SUCCESS or R_NO_MATCHING_SUBSCRIBERS, and the
  * receipt fires later, once. A client may not publish below '$'; the gateway may. One delivery per
- * subscriber, at the highest QoS of its matching filters. */
+ * subscriber, at the highest QoS of its matching filters. What a client publishes to
+ * $delayed/{seconds}/{topic} goes its way later, see delay.h. */
 enum reason router_publish(
 	struct router *r, const struct identity *from, struct message *m, struct receipt *receipt);
 /* Local delivery alone of a message that a gate withheld earlier: retained store and subscribers;

@@ -25,7 +25,10 @@ struct router {
 	struct ptrtable shares; /* groups of shared subscriptions, by text */
 	struct timer sweep;     /* armed while retained messages can expire */
 	size_t sweep_cursor;
-	bool sweep_again; /* this round saw a message that can expire */
+	bool sweep_again;    /* this round saw a message that can expire */
+	struct list delayed; /* of delayed.node: owned */
+	size_t delayed_bytes;
+	uint32_t n_delayed;
 	uint32_t n_subscriptions;
 	unsigned offering; /* > 0: inside a subscriber's offer */
 	uint64_t published, delivered, no_subscriber, refused;
@@ -36,6 +39,13 @@ bool router_allows(
 	struct router *r, const struct identity *who, enum access access, struct span topic);
 enum reason router_offer(struct router *r, struct subscriber *s, struct message *m,
 	struct offer *offer, struct receipt *receipt);
+
+/* Whether it may be published, other than below $delayed/. */
+enum reason router_admit(struct router *r, const struct identity *from, const struct message *m);
+/* Publishes what was admitted earlier; nobody waits for it. */
+enum reason router_route(struct router *r, const struct identity *from, struct message *m);
+/* Some gate would be offered a message of this topic. */
+bool router_has_gate(struct router *r, struct span topic);
 
 /* subscription.c: for share.c. */
 

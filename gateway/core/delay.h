@@ -1,0 +1,22 @@
+#ifndef TIDEGATE_CORE_DELAY_H
+#define TIDEGATE_CORE_DELAY_H
+
+#include "gateway/core/router_parts.h"
+
+/* Delayed messages: a client publishes to $delayed/{seconds}/{topic}, and the message is published
+ * to {topic} so many seconds later, as if its publisher did it then: right, topic and limits are
+ * checked at once, expiry counts from the later publication.
+ *
+ * They are in memory only. So at QoS 1 and 2 the acknowledgement says that the message has been
+ * taken, as with every message for local clients; one whose topic the upstream would get cannot be
+ * promised to survive until then, and is refused with R_IMPLEMENTATION. */
+
+/* Has the topic of a delayed message, right or wrong. */
+bool delay_is_asked(struct span topic);
+/* R_SUCCESS: taken. R_TOPIC_INVALID: no such number of seconds, or topic; or none are allowed.
+ * R_NOT_AUTHORIZED. R_QUOTA: too many, or no memory. */
+enum reason delay_accept(struct router *r, const struct identity *from, const struct message *m);
+void delays_init(struct router *r);
+void delays_close(struct router *r); /* what still waits is dropped */
+
+#endif
