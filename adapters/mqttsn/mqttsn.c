@@ -117,7 +117,7 @@ static int open_groups(struct sn_gateway *gw, const struct conf *conf)
 	const struct sn_conf *c;
 	int rc = open_group(gw, &gw->base, conf_section(conf, section));
 	for (size_t i = 0; rc == 0 && (c = conf_named_section(conf, section, i, &name)); i++)
-		rc = open_group(gw, sn_group_new(&gw->groups, name, c), c);
+		rc = open_group(gw, sn_group_new(gw, name, c), c);
 	return rc;
 }
 

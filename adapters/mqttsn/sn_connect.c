@@ -26,7 +26,7 @@ struct opening {
 static void connack(const struct sn_peer *p, enum sn_return_code code)
 {
 	struct sn_packet out = { .type = SN_CONNACK, .return_code = (uint8_t)code };
-	sn_send(p->gw, &p->route, &out);
+	sn_send(sn_peer_gw(p), &p->route, &out);
 }
 
 static void turn_down(const struct sn_input *in, enum sn_return_code code)
@@ -105,7 +105,7 @@ static enum reason set_will(struct session *s, const struct opening *o)
 
 static enum reason attach(struct sn_peer *p, const struct opening *o)
 {
-	struct sn_gateway *gw = p->gw;
+	struct sn_gateway *gw = sn_peer_gw(p);
 	const struct session *old = sessions_find(gw->env.sessions, PROTO_MQTTSN, o->client_id);
 	struct session_connect c = {
 		.client_id = o->client_id,
@@ -135,10 +135,10 @@ static void open_session(struct sn_peer *p, const struct opening *o)
 {
 	char text[ADDR_TEXT_MAX];
 	enum reason reason = R_NOT_AUTHORIZED;
-	timer_disarm(&p->timer);
-	p->waiting = SN_WAIT_NOTHING; /* the session sends it again */
+	timer_disarm(&p->talk->timer);
+	p->talk->waiting = SN_WAIT_NOTHING; /* the session sends it again */
 	p->unknown_ids = 0;
-	if (may_connect(p->gw, o->client_id, &p->route))
+	if (may_connect(sn_peer_gw(p), o->client_id, &p->route))
 		reason = attach(p, o);
 	log_debug("%s %s mqttsn: connect, %s", o->client_id, addr_text(&p->route.addr, text),
 		reason_name(reason));
@@ -146,7 +146,7 @@ static void open_session(struct sn_peer *p, const struct opening *o)
 		reject(p, sn_return_code(reason));
 		return;
 	}
-	p->late_will = p->dialogue != NULL;
+	p->late_will = p->talk->dialogue != NULL;
 	sn_peer_drop_dialogue(p);
 	sn_peer_set_state(p, SN_ACTIVE);
 	connack(p, SN_ACCEPTED);
@@ -163,7 +163,7 @@ static void ask(struct sn_peer *p)
 static void proceed(struct sn_peer *p, enum sn_state state)
 {
 	sn_peer_set_state(p, state);
-	timer_arm(&p->timer, sn_peer_conf(p)->retry_interval_ms * 3 / 2);
+	timer_arm(&p->talk->timer, sn_peer_conf(p)->retry_interval_ms * 3 / 2);
 	ask(p);
 }
 
@@ -179,7 +179,7 @@ static void begin_dialogue(struct sn_peer *p, const struct sn_packet *connect, c
 	d->duration_s = connect->duration_s;
 	sn_stop_delivery(p);
 	sn_peer_drop_dialogue(p);
-	p->dialogue = d;
+	p->talk->dialogue = d;
 	proceed(p, SN_WILL_TOPIC);
 }
 
@@ -193,7 +193,7 @@ void sn_dialogue_timeout(struct sn_peer *p)
 
 static bool repeats(const struct sn_peer *p, const struct sn_packet *connect, const char *id)
 {
-	const struct sn_dialogue *d = p->dialogue;
+	const struct sn_dialogue *d = p->talk->dialogue;
 	return d && connect->will && strcmp(d->client_id, id) == 0 && d->clean == connect->clean &&
 	       d->duration_s == connect->duration_s;
 }
@@ -203,7 +203,7 @@ static void leave_other(struct sn_peer *p, const char *id)
 {
 	const struct session *s = p->link.session;
 	if (s && strcmp(s->who.client_id, id) != 0) {
-		p->waiting = SN_WAIT_NOTHING;
+		p->talk->waiting = SN_WAIT_NOTHING;
 		session_detach(&p->link, DETACH_CLEAN);
 	}
 }
@@ -245,7 +245,7 @@ void sn_on_connect(const struct sn_input *in)
 		return;
 	}
 	struct sn_peer *p = in->peer ? in->peer : sn_peer_new(in->gw, in->from);
-	if (p)
+	if (p && sn_peer_begin_talk(p) == 0)
 		connect_peer(p, in->p, id);
 	else
 		turn_down(in, SN_CONGESTION);
@@ -269,7 +269,7 @@ static struct opening opening_of(const struct sn_dialogue *d, struct span messag
  */
 static bool will_allowed(const struct sn_peer *p, const char *client_id, struct span topic)
 {
-	struct policy *policy = router_policy(p->gw->env.router);
+	struct policy *policy = router_policy(sn_peer_gw(p)->env.router);
 	struct identity who = {
 		.client_id = client_id,
 		.protocol = PROTO_MQTTSN,
@@ -302,7 +302,7 @@ static bool keep_topic(struct sn_dialogue *d, const struct sn_packet *p)
 void sn_on_will_topic(const struct sn_input *in)
 {
 	struct sn_peer *p = in->peer;
-	struct sn_dialogue *d = p->dialogue;
+	struct sn_dialogue *d = p->talk->dialogue;
 	if (!in->p->data.len) { /* 6.3: the device has no will (any more) */
 		free(d->will_topic);
 		d->will_topic = NULL;
@@ -320,7 +320,7 @@ void sn_on_will_topic(const struct sn_input *in)
 
 void sn_on_will_message(const struct sn_input *in)
 {
-	struct opening o = opening_of(in->peer->dialogue, in->p->data);
+	struct opening o = opening_of(in->peer->talk->dialogue, in->p->data);
 	open_session(in->peer, &o);
 }
 

@@ -17,28 +17,29 @@ static struct count no_id = COUNT("mqttsn.no_topic_id");
 
 static void wait_for(struct sn_peer *p, enum sn_wait what, uint16_t msg_id)
 {
-	p->waiting = (uint8_t)what;
-	p->msg_id = msg_id;
-	p->tries = 0;
-	timer_arm(&p->timer, sn_peer_conf(p)->retry_interval_ms);
+	struct sn_talk *talk = p->talk;
+	talk->waiting = (uint8_t)what;
+	talk->msg_id = msg_id;
+	talk->tries = 0;
+	timer_arm(&talk->timer, sn_peer_conf(p)->retry_interval_ms);
 }
 
 static void stop_waiting(struct sn_peer *p)
 {
-	p->waiting = SN_WAIT_NOTHING;
-	timer_disarm(&p->timer);
+	p->talk->waiting = SN_WAIT_NOTHING;
+	timer_disarm(&p->talk->timer);
 }
 
 static bool waits_for(const struct sn_peer *p, enum sn_wait what, uint16_t msg_id)
 {
-	return p->waiting == what && p->msg_id == msg_id;
+	return p->talk && p->talk->waiting == what && p->talk->msg_id == msg_id;
 }
 
 /* session_pump() follows when the socket has room. */
 static int block(struct sn_peer *p)
 {
-	list_remove(&p->blocked);
-	list_append(&p->gw->blocked, &p->blocked);
+	list_remove(&p->talk->blocked);
+	list_append(&sn_peer_gw(p)->blocked, &p->talk->blocked);
 	return -EAGAIN;
 }
 
@@ -60,7 +61,7 @@ static int ask_to_register(struct sn_peer *p, const struct sn_topic *t)
 		p->last_register = 1;
 	if (send_register(p, t) == -EAGAIN)
 		return block(p);
-	p->topic_id = t->id;
+	p->talk->topic_id = t->id;
 	wait_for(p, SN_WAIT_REGACK, p->last_register);
 	return -EAGAIN;
 }
@@ -73,8 +74,8 @@ static struct sn_topic *topic_for(struct sn_peer *p, struct span name)
 	struct sn_topics *topics = sn_topics_of(s);
 	struct sn_topic *t = NULL;
 	if (topics)
-		t = sn_topics_add(
-			topics, name, SN_FROM_GATEWAY, (uint32_t)p->gw->conf.topics_per_client);
+		t = sn_topics_add(topics, name, SN_FROM_GATEWAY,
+			(uint32_t)sn_peer_gw(p)->conf.topics_per_client);
 	if (!t) {
 		p->trouble = SN_TROUBLE_IDS_USED_UP;
 		count_one(&no_id);
@@ -91,7 +92,7 @@ static bool goes_predefined(const struct sn_peer *p, const struct sn_topic *t)
 		return false;
 	/* The file may have been changed since the device subscribed. */
 	return span_equal(
-		sn_topic_name(t), sn_predefined_find(p->gw->predefined,
+		sn_topic_name(t), sn_predefined_find(sn_peer_gw(p)->predefined,
 					  p->link.session->who.client_id, t->predefined_id));
 }
 
@@ -144,12 +145,12 @@ static int send_publish(struct sn_peer *p, const struct delivery *d, bool dup)
 int sn_deliver(struct link *l, struct delivery *d)
 {
 	struct sn_peer *p = sn_peer_of(l);
-	if ((p->state != SN_ACTIVE && p->state != SN_AWAKE) || p->waiting)
+	if ((p->state != SN_ACTIVE && p->state != SN_AWAKE) || p->talk->waiting)
 		return -EAGAIN;
 	if (message_payload(d->msg).len > SN_DATAGRAM_MAX - PUBLISH_HEADER)
 		return -EMSGSIZE;
 	int rc = send_publish(p, d, d->dup);
-	if (rc == -EAGAIN && !p->waiting)
+	if (rc == -EAGAIN && !p->talk->waiting)
 		return block(p);
 	if (rc == 0 && d->qos)
 		wait_for(p, SN_WAIT_ACK, d->packet_id);
@@ -160,7 +161,7 @@ int sn_release(struct link *l, struct delivery *d)
 {
 	struct sn_peer *p = sn_peer_of(l);
 	bool again = waits_for(p, SN_WAIT_PUBCOMP, d->packet_id);
-	if ((p->state != SN_ACTIVE && p->state != SN_AWAKE) || (p->waiting && !again))
+	if ((p->state != SN_ACTIVE && p->state != SN_AWAKE) || (p->talk->waiting && !again))
 		return -EAGAIN;
 	struct sn_packet out = { .type = SN_PUBREL, .msg_id = d->packet_id };
 	if (sn_peer_send(p, &out) < 0)
@@ -172,10 +173,13 @@ int sn_release(struct link *l, struct delivery *d)
 
 void sn_stop_delivery(struct sn_peer *p)
 {
-	bool in_flight = p->waiting == SN_WAIT_ACK || p->waiting == SN_WAIT_PUBCOMP;
+	const struct sn_talk *talk = p->talk;
+	if (!talk)
+		return;
+	bool in_flight = talk->waiting == SN_WAIT_ACK || talk->waiting == SN_WAIT_PUBCOMP;
 	stop_waiting(p);
 	if (in_flight && p->link.session)
-		session_requeue(p->link.session, p->msg_id);
+		session_requeue(p->link.session, talk->msg_id);
 }
 
 void sn_unblock(struct sn_gateway *gw, const struct sn_socket *socket)
@@ -184,10 +188,11 @@ void sn_unblock(struct sn_gateway *gw, const struct sn_socket *socket)
 	list_init(&waiting);
 	list_splice(&waiting, &gw->blocked);
 	while (!list_empty(&waiting)) {
-		struct sn_peer *p = list_first(&waiting, struct sn_peer, blocked);
-		list_remove(&p->blocked);
+		struct sn_talk *talk = list_first(&waiting, struct sn_talk, blocked);
+		struct sn_peer *p = talk->with;
+		list_remove(&talk->blocked);
 		if (p->route.socket != socket) {
-			list_append(&gw->blocked, &p->blocked);
+			list_append(&gw->blocked, &talk->blocked);
 			continue;
 		}
 		if (!p->link.session)
@@ -200,7 +205,7 @@ void sn_unblock(struct sn_gateway *gw, const struct sn_socket *socket)
 static void repeat_publish(struct sn_peer *p)
 {
 	struct session *s = p->link.session;
-	const struct delivery *d = session_in_flight(s, p->msg_id);
+	const struct delivery *d = session_in_flight(s, p->talk->msg_id);
 	if (!d) {
 		stop_waiting(p);
 		session_pump(s);
@@ -208,7 +213,7 @@ static void repeat_publish(struct sn_peer *p)
 	}
 	send_publish(p, d, true);
 	/* The device has forgotten the id meanwhile: the message comes again behind REGISTER. */
-	if (p->waiting == SN_WAIT_REGACK)
+	if (p->talk->waiting == SN_WAIT_REGACK)
 		session_requeue(s, d->packet_id);
 }
 
@@ -216,10 +221,10 @@ static void repeat(struct sn_peer *p)
 {
 	const struct sn_topic *t;
 	count_one(&repeated);
-	timer_arm(&p->timer, sn_peer_conf(p)->retry_interval_ms);
-	switch ((enum sn_wait)p->waiting) {
+	timer_arm(&p->talk->timer, sn_peer_conf(p)->retry_interval_ms);
+	switch ((enum sn_wait)p->talk->waiting) {
 	case SN_WAIT_REGACK:
-		t = sn_topics_by_id(sn_topics_peek(p->link.session), p->topic_id);
+		t = sn_topics_by_id(sn_topics_peek(p->link.session), p->talk->topic_id);
 		if (t)
 			send_register(p, t);
 		break;
@@ -227,7 +232,8 @@ static void repeat(struct sn_peer *p)
 		repeat_publish(p);
 		break;
 	case SN_WAIT_PUBCOMP:
-		sn_peer_send(p, &(struct sn_packet){ .type = SN_PUBREL, .msg_id = p->msg_id });
+		sn_peer_send(
+			p, &(struct sn_packet){ .type = SN_PUBREL, .msg_id = p->talk->msg_id });
 		break;
 	case SN_WAIT_NOTHING:
 	case SN_WAIT_PAUSE:
@@ -248,14 +254,14 @@ static void give_up(struct sn_peer *p)
 
 void sn_retry(struct sn_peer *p)
 {
-	if (p->waiting == SN_WAIT_PAUSE) {
+	if (p->talk->waiting == SN_WAIT_PAUSE) {
 		stop_waiting(p);
 		session_pump(p->link.session);
 		sn_settle(p);
-	} else if (p->waiting && p->tries < sn_peer_conf(p)->retry_count) {
-		p->tries++;
+	} else if (p->talk->waiting && p->talk->tries < sn_peer_conf(p)->retry_count) {
+		p->talk->tries++;
 		repeat(p);
-	} else if (p->waiting) {
+	} else if (p->talk->waiting) {
 		give_up(p);
 	}
 }
@@ -268,8 +274,8 @@ static void pause_delivery(struct sn_peer *p)
 		sn_peer_send_bare(p, SN_PINGRESP);
 		sn_fall_asleep(p);
 	} else if (p->state == SN_ACTIVE) {
-		p->waiting = SN_WAIT_PAUSE;
-		timer_arm(&p->timer, sn_peer_conf(p)->wait_interval_ms);
+		p->talk->waiting = SN_WAIT_PAUSE;
+		timer_arm(&p->talk->timer, sn_peer_conf(p)->wait_interval_ms);
 	}
 }
 
@@ -278,7 +284,7 @@ void sn_on_regack(const struct sn_input *in)
 	struct sn_peer *p = in->peer;
 	if (!waits_for(p, SN_WAIT_REGACK, in->p->msg_id))
 		return;
-	struct sn_topic *t = sn_topics_by_id(sn_topics_peek(p->link.session), p->topic_id);
+	struct sn_topic *t = sn_topics_by_id(sn_topics_peek(p->link.session), p->talk->topic_id);
 	stop_waiting(p);
 	if (in->p->return_code == SN_CONGESTION) {
 		pause_delivery(p);

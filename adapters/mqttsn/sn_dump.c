@@ -120,9 +120,11 @@ static void dump_head(const struct sn_peer *p, sn_dump_line *line, void *arg)
 	add_route(&o, &p->route);
 	if (s)
 		add_session(&o, s);
-	add(&o, ", waits for %s", wait_name((enum sn_wait)p->waiting));
-	if (p->waiting)
-		add(&o, " (id %u, repeated %u times)", p->msg_id, p->tries);
+	const struct sn_talk *talk = p->talk;
+	enum sn_wait waiting = talk ? (enum sn_wait)talk->waiting : SN_WAIT_NOTHING;
+	add(&o, ", waits for %s", wait_name(waiting));
+	if (waiting)
+		add(&o, " (id %u, repeated %u times)", talk->msg_id, talk->tries);
 	add(&o, ", last trouble: %s", trouble_name((enum sn_trouble)p->trouble));
 	if (s)
 		add_drops(&o, s);

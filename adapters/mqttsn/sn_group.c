@@ -1,5 +1,7 @@
 #include "adapters/mqttsn/sn_group.h"
 
+#include "adapters/mqttsn/sn_gateway.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,13 +31,14 @@ void sn_group_configure(struct sn_group *g, const struct sn_conf *conf)
 	g->conf->predefined_file = NULL;
 }
 
-struct sn_group *sn_group_new(struct list *groups, const char *name, const struct sn_conf *conf)
+struct sn_group *sn_group_new(struct sn_gateway *gw, const char *name, const struct sn_conf *conf)
 {
 	struct sn_group *g = must_calloc(1, sizeof(*g));
+	g->gw = gw;
 	g->name = must_strdup(name);
 	g->conf = must_calloc(1, sizeof(*g->conf));
 	sn_group_configure(g, conf);
-	list_append(groups, &g->node);
+	list_append(&gw->groups, &g->node);
 	return g;
 }
 

@@ -8,18 +8,21 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct sn_gateway;
+
 /* A section [mqttsn] or [mqttsn.NAME] at work: some listeners, and by what rules they serve. */
 struct sn_group {
-	struct list node;     /* sn_gateway.groups */
-	char *name;           /* owned; NULL: [mqttsn] */
-	struct sn_conf *conf; /* owned; of [mqttsn]: borrowed from the gateway */
+	struct list node;      /* sn_gateway.groups */
+	struct sn_gateway *gw; /* borrowed */
+	char *name;            /* owned; NULL: [mqttsn] */
+	struct sn_conf *conf;  /* owned; of [mqttsn]: borrowed from the gateway */
 	bool any_forwarder;
 	struct addr *forwarders; /* owned; the ports are 0 */
 	size_t n_forwarders;
 };
 
 /* Ends the program where there is no memory: groups are made at the start only. */
-struct sn_group *sn_group_new(struct list *groups, const char *name, const struct sn_conf *conf);
+struct sn_group *sn_group_new(struct sn_gateway *gw, const char *name, const struct sn_conf *conf);
 /* Takes the values over; none of the lists and strings of the file's struct conf. */
 void sn_group_configure(struct sn_group *group, const struct sn_conf *conf);
 /* The group of that name, NULL: none. */

@@ -35,6 +35,7 @@ void sn_gateway_init(struct sn_gateway *gw, const struct env *env, const struct 
 	struct sn_predefined *predefined)
 {
 	gw->env = *env;
+	gw->base.gw = gw;
 	gw->base.conf = &gw->conf;
 	list_init(&gw->groups);
 	list_init(&gw->ears);
@@ -113,7 +114,7 @@ int sn_send_bytes(struct sn_gateway *gw, const struct sn_route *to, struct span 
 
 int sn_peer_send(struct sn_peer *p, const struct sn_packet *packet)
 {
-	return sn_send(p->gw, &p->route, packet);
+	return sn_send(sn_peer_gw(p), &p->route, packet);
 }
 
 void sn_peer_send_bare(struct sn_peer *p, enum sn_type type)
@@ -150,7 +151,7 @@ struct sn_peer *sn_peer_of_session(const struct session *s)
 /* One timer for all that a peer waits for: its state says what. */
 static void on_timer(struct timer *t)
 {
-	struct sn_peer *p = container_of(t, struct sn_peer, timer);
+	struct sn_peer *p = container_of(t, struct sn_talk, timer)->with;
 	if (p->state == SN_WILL_TOPIC || p->state == SN_WILL_MSG)
 		sn_dialogue_timeout(p);
 	else
@@ -175,10 +176,36 @@ static int keep_route(struct sn_peer *p, const struct sn_route *route)
 	return 0;
 }
 
+int sn_peer_begin_talk(struct sn_peer *p)
+{
+	if (p->talk)
+		return 0;
+	p->talk = calloc(1, sizeof(*p->talk));
+	if (!p->talk)
+		return -ENOMEM;
+	p->talk->with = p;
+	timer_init(&p->talk->timer, on_timer);
+	list_init(&p->talk->blocked);
+	return 0;
+}
+
+void sn_peer_end_talk(struct sn_peer *p)
+{
+	if (!p->talk)
+		return;
+	sn_peer_drop_dialogue(p);
+	timer_disarm(&p->talk->timer);
+	list_remove(&p->talk->blocked);
+	free(p->talk);
+	p->talk = NULL;
+}
+
 static void peer_free(struct sn_peer *p)
 {
-	if (p)
-		free(p->route.node);
+	if (!p)
+		return;
+	sn_peer_end_talk(p);
+	free(p->route.node);
 	free(p);
 }
 
@@ -186,7 +213,7 @@ static void peer_free(struct sn_peer *p)
 static void unlist(struct sn_peer *p)
 {
 	if (p->route.addr.family)
-		ptrtable_remove(&p->gw->by_route, p);
+		ptrtable_remove(&sn_peer_gw(p)->by_route, p);
 }
 
 static void forget_route(struct sn_peer *p)
@@ -199,14 +226,12 @@ struct sn_peer *sn_peer_new(struct sn_gateway *gw, const struct sn_route *route)
 {
 	make_way(gw);
 	struct sn_peer *p = calloc(1, sizeof(*p));
-	if (!p || keep_route(p, route) < 0 || ptrtable_add(&gw->by_route, p) < 0) {
+	if (!p || keep_route(p, route) < 0 || sn_peer_begin_talk(p) < 0 ||
+		ptrtable_add(&gw->by_route, p) < 0) {
 		peer_free(p);
 		return NULL;
 	}
 	p->link.ops = &link_ops;
-	p->gw = gw;
-	timer_init(&p->timer, on_timer);
-	list_init(&p->blocked);
 	list_append(&gw->half_open, &p->node);
 	p->half_open = true;
 	gw->n_peers++;
@@ -219,7 +244,7 @@ int sn_peer_move(struct sn_peer *p, const struct sn_route *route)
 	unlist(p);
 	int rc = keep_route(p, route);
 	/* There is room again for one that was taken out. */
-	if (p->route.addr.family && ptrtable_add(&p->gw->by_route, p) < 0) {
+	if (p->route.addr.family && ptrtable_add(&sn_peer_gw(p)->by_route, p) < 0) {
 		forget_route(p);
 		return -ENOMEM;
 	}
@@ -242,11 +267,11 @@ static void sort_in(struct sn_peer *p)
 		return;
 	p->half_open = half_open;
 	list_remove(&p->node);
-	list_append(half_open ? &p->gw->half_open : &p->gw->clients, &p->node);
+	list_append(half_open ? &sn_peer_gw(p)->half_open : &sn_peer_gw(p)->clients, &p->node);
 	if (half_open)
-		p->gw->n_half_open++;
+		sn_peer_gw(p)->n_half_open++;
 	else
-		p->gw->n_half_open--;
+		sn_peer_gw(p)->n_half_open--;
 }
 
 void sn_peer_set_state(struct sn_peer *p, enum sn_state state)
@@ -257,11 +282,12 @@ void sn_peer_set_state(struct sn_peer *p, enum sn_state state)
 
 void sn_peer_drop_dialogue(struct sn_peer *p)
 {
-	if (!p->dialogue)
+	struct sn_talk *talk = p->talk;
+	if (!talk || !talk->dialogue)
 		return;
-	free(p->dialogue->will_topic);
-	free(p->dialogue);
-	p->dialogue = NULL;
+	free(talk->dialogue->will_topic);
+	free(talk->dialogue);
+	talk->dialogue = NULL;
 }
 
 static void on_reap(struct reap *r)
@@ -271,11 +297,13 @@ static void on_reap(struct reap *r)
 
 void sn_peer_remove(struct sn_peer *p)
 {
-	struct sn_gateway *gw = p->gw;
+	struct sn_gateway *gw = sn_peer_gw(p);
 	p->state = SN_STRANGER;
-	sn_peer_drop_dialogue(p);
-	timer_disarm(&p->timer);
-	list_remove(&p->blocked);
+	if (p->talk) { /* freed with the peer: it may be at work just now */
+		sn_peer_drop_dialogue(p);
+		timer_disarm(&p->talk->timer);
+		list_remove(&p->talk->blocked);
+	}
 	list_remove(&p->node);
 	unlist(p);
 	gw->n_peers--;

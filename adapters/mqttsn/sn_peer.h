@@ -43,28 +43,34 @@ struct sn_dialogue {
 	char client_id[];
 };
 
+/* What a device needs while something can be sent to it or be waited for. Most devices sleep most
+ * of the time, and have none then. */
+struct sn_talk {
+	struct sn_peer *with;         /* borrowed: whose it is */
+	struct list blocked;          /* gw->blocked */
+	struct timer timer;           /* retry, pause, or the end of the dialogue */
+	struct sn_dialogue *dialogue; /* owned; in SN_WILL_* only */
+	uint16_t msg_id;              /* of what is waited for */
+	uint16_t topic_id;            /* with SN_WAIT_REGACK */
+	uint8_t waiting;              /* enum sn_wait */
+	uint8_t tries;                /* repetitions of what is waited for */
+};
+
 /* A device at an address. It comes with its CONNECT and goes when its session is detached. */
 struct sn_peer {
 	struct link link;
-	struct sn_gateway *gw; /* borrowed */
 	struct sn_route route;
 	union {
 		struct list node; /* gw->half_open or gw->clients */
 		struct reap reap; /* when it is over */
 	};
-	struct list blocked;          /* gw->blocked */
-	struct timer timer;           /* retry, pause, or the end of the dialogue */
-	struct sn_dialogue *dialogue; /* owned; in SN_WILL_* only */
-	uint8_t state;                /* enum sn_state */
-	uint8_t waiting;              /* enum sn_wait */
-	uint8_t tries;                /* repetitions of what is waited for */
-	uint8_t trouble;              /* enum sn_trouble */
-	uint8_t unknown_ids;          /* in a row: "invalid topic id" for the same message */
-	bool half_open;               /* on that list */
-	bool late_will;               /* a repeated WILLTOPIC or WILLMSG is answered with CONNACK */
-	uint16_t msg_id;              /* of what is waited for */
-	uint16_t topic_id;            /* with SN_WAIT_REGACK */
-	uint16_t last_register;       /* MsgId of our last REGISTER */
+	struct sn_talk *talk;   /* owned; NULL in SN_ASLEEP only */
+	uint8_t state;          /* enum sn_state */
+	uint8_t trouble;        /* enum sn_trouble */
+	uint8_t unknown_ids;    /* in a row: "invalid topic id" for the same message */
+	bool half_open;         /* on that list */
+	bool late_will;         /* a repeated WILLTOPIC or WILLMSG is answered with CONNACK */
+	uint16_t last_register; /* MsgId of our last REGISTER */
 };
 
 static inline struct sn_peer *sn_peer_of(struct link *l)
@@ -78,6 +84,10 @@ struct sn_peer *sn_peer_find(struct sn_gateway *gw, const struct sn_route *route
 struct sn_peer *sn_peer_of_session(const struct session *s);
 /* NULL: no memory. Half open: when there are too many of them the oldest is forgotten. */
 struct sn_peer *sn_peer_new(struct sn_gateway *gw, const struct sn_route *route);
+static inline struct sn_gateway *sn_peer_gw(const struct sn_peer *p)
+{
+	return p->route.socket->group->gw;
+}
 static inline const struct sn_conf *sn_peer_conf(const struct sn_peer *p)
 {
 	return sn_route_conf(&p->route);
@@ -93,6 +103,10 @@ int sn_peer_move(struct sn_peer *p, const struct sn_route *route);
 void sn_peer_displace(struct sn_peer *p);
 /* The one place where the state changes; to be called after a session was attached or detached. */
 void sn_peer_set_state(struct sn_peer *p, enum sn_state state);
+/* `talk` is there from now on. 0 or -ENOMEM. */
+int sn_peer_begin_talk(struct sn_peer *p);
+/* The opposite; nothing is waited for any more. */
+void sn_peer_end_talk(struct sn_peer *p);
 /* Unlinked everywhere and freed when the turn ends. It has no session any more. */
 void sn_peer_remove(struct sn_peer *p);
 /* Lost for good: the session is detached with its will, the device is told once (6.11). */

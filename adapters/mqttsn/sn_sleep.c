@@ -17,6 +17,7 @@ void sn_fall_asleep(struct sn_peer *p)
 {
 	sn_stop_delivery(p);
 	sn_peer_set_state(p, SN_ASLEEP);
+	sn_peer_end_talk(p);
 	/* Holds while it is awake as well; its next CONNECT ends it. */
 	session_set_queue_policy(p->link.session, &sn_peer_conf(p)->mail);
 }
@@ -31,6 +32,8 @@ void sn_settle(struct sn_peer *p)
 
 static void wake(struct sn_peer *p)
 {
+	if (sn_peer_begin_talk(p) < 0)
+		return; /* it asks again */
 	sn_peer_set_state(p, SN_AWAKE);
 	session_pump(p->link.session);
 	sn_settle(p);

@@ -10,7 +10,8 @@ static struct sn_topic *take_up(const struct sn_peer *p, struct span name, enum 
 	struct sn_topics *topics = sn_topics_of(p->link.session);
 	struct sn_topic *t = NULL;
 	if (topics)
-		t = sn_topics_add(topics, name, origin, (uint32_t)p->gw->conf.topics_per_client);
+		t = sn_topics_add(
+			topics, name, origin, (uint32_t)sn_peer_gw(p)->conf.topics_per_client);
 	if (!t)
 		return NULL;
 	t->refused = false;

@@ -47,8 +47,8 @@ static void test_find(void **state)
 {
 	struct world *w = *state;
 	struct sn_conf conf = world_conf();
-	struct sn_group *a = sn_group_new(&w->gw->groups, "a", &conf);
-	struct sn_group *b = sn_group_new(&w->gw->groups, "b", &conf);
+	struct sn_group *a = sn_group_new(w->gw, "a", &conf);
+	struct sn_group *b = sn_group_new(w->gw, "b", &conf);
 	assert_ptr_equal(sn_group_find(&w->gw->groups, "a"), a);
 	assert_ptr_equal(sn_group_find(&w->gw->groups, "b"), b);
 	assert_null(sn_group_find(&w->gw->groups, "c"));
@@ -64,7 +64,7 @@ static void test_own_values(void **state)
 	conf.qos_minus_one = SN_MINUS_ONE_OFF;
 	connect_as(w, DEV, "slow", true);
 	subscribe_to(w, DEV, "t", 1);
-	w->socket.group = sn_group_new(&w->gw->groups, "fast", &conf);
+	w->socket.group = sn_group_new(w->gw, "fast", &conf);
 	connect_as(w, DEV, "fast", true);
 	subscribe_to(w, DEV, "fast/t", 1);
 	publish(w, "fast/t", "x", 1);
@@ -93,7 +93,7 @@ static void test_the_stricter_takeover(void **state)
 	struct sn_conf conf = world_conf();
 	conf.takeover = SN_TAKEOVER_ALLOW;
 	connect_as(w, DEV, "dev", false);
-	struct sn_group *lenient = sn_group_new(&w->gw->groups, "lenient", &conf);
+	struct sn_group *lenient = sn_group_new(w->gw, "lenient", &conf);
 	struct sn_socket socket = w->socket;
 	socket.group = lenient;
 	struct session *s = sessions_find(w->sessions, PROTO_MQTTSN, "dev");

@@ -14,6 +14,7 @@ static void sleep_for(struct world *w, uint16_t duration_s)
 	SAY(w, DEV, .type = SN_DISCONNECT, .present = true, .duration_s = duration_s);
 	assert_hears(w, DEV, SN_DISCONNECT);
 	assert_int_equal(state_at(w, DEV), SN_ASLEEP);
+	assert_null(sn_peer_of_session(dev(w))->talk); /* a sleeper costs as little as can be */
 }
 
 static void ping(struct world *w, uint16_t port, const char *id)
