@@ -77,7 +77,7 @@ static void sticky_stays_until_it_cannot(void **state)
 
 static void a_topic_keeps_its_member(void **state)
 {
-	char topic[8];
+	char topic[16];
 	(void)state;
 
 	set_strategy(SHARE_HASH_TOPIC);
@@ -109,7 +109,7 @@ static void a_publisher_keeps_its_member(void **state)
 /* Only the keys of a member that leaves move (it came last, so nobody takes its slot). */
 static void others_keep_theirs_when_one_leaves(void **state)
 {
-	char topic[8];
+	char topic[16];
 	int had[60];
 	(void)state;
 
