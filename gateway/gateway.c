@@ -6,6 +6,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/reap.h"
 #include "gateway/base/timer.h"
+#include "gateway/core/autosub.h"
 #include "gateway/core/limits.h"
 #include "gateway/core/receipt.h"
 #include "gateway/core/router.h"
@@ -47,6 +48,7 @@ struct gateway {
 	struct env env;
 	struct router *router;
 	struct sessions *sessions;
+	struct autosub autosub;
 	struct journal *journal;   /* NULL: memory only */
 	struct backlog *backlog;   /* NULL without an upstream */
 	struct upstream *upstream; /* NULL: the hub alone */
@@ -110,6 +112,8 @@ static int start_hub(struct gateway *g)
 	get_limits(g->conf, &rl, &sc);
 	g->router = router_new(&policy_allow_all, &rl);
 	g->sessions = sessions_new(g->router, &sc);
+	autosub_load(&g->autosub, g->conf);
+	sessions_set_autosub(g->sessions, &g->autosub);
 	g->env = (struct env){
 		.base = g->base,
 		.router = g->router,
@@ -250,6 +254,7 @@ static bool apply_conf(struct gateway *g, const struct conf *conf)
 	get_limits(conf, &rl, &sc);
 	router_set_limits(g->router, &rl);
 	sessions_set_conf(g->sessions, &sc);
+	autosub_load(&g->autosub, conf);
 	sys_set_interval(g->sys, sys_interval_ms(conf));
 	gateway_apply_log_level(conf);
 	return all;

@@ -2,6 +2,7 @@
 
 #include "adapters/adapter.h"
 #include "gateway/base/log.h"
+#include "gateway/core/autosub.h"
 #include "gateway/core/limits.h"
 #include "gateway/core/router.h"
 #include "gateway/gateway_conf.h"
@@ -97,6 +98,7 @@ const struct conf_section *const gateway_sections[] = {
 	&mqttsn_conf_section,
 	&cap_conf_section,
 	&mqtt_conf_section,
+	&autosub_conf_section,
 	&limits_conf_section,
 	&store_conf_section,
 	&log_section,

@@ -7,6 +7,7 @@
 
 /* Borrowed; changes its content with sessions_set_conf(). */
 const struct sessions_conf *sessions_conf(const struct sessions *all);
+const struct autosub *sessions_autosub(const struct sessions *all);
 bool sessions_full(const struct sessions *all);
 /* 0 or -ENOMEM. */
 int sessions_add(struct sessions *all, struct session *s);

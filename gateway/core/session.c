@@ -2,6 +2,7 @@
 
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
+#include "gateway/core/autosub.h"
 #include "gateway/core/inbound.h"
 #include "gateway/core/outqueue.h"
 #include "gateway/core/registry.h"
@@ -319,6 +320,8 @@ enum reason session_connect(
 	attach(s, c);
 	if (!c->keep_will)
 		session_set_will(s, c->will, c->will_delay_s);
+	if (!*present)
+		autosub_apply(sessions_autosub(all), s);
 	*out = s;
 	return R_SUCCESS;
 }

@@ -217,8 +217,11 @@ struct sessions_watcher {
 void sessions_watch(struct sessions *all, struct sessions_watcher *w);
 void sessions_unwatch(struct sessions_watcher *w);
 
+struct autosub;
 struct sessions *sessions_new(struct router *router, const struct sessions_conf *conf);
 void sessions_set_conf(struct sessions *all, const struct sessions_conf *conf);
+/* What new sessions are subscribed to; borrowed, NULL: nothing. */
+void sessions_set_autosub(struct sessions *all, const struct autosub *autosub);
 void sessions_free(struct sessions *all); /* ends them all; links are told R_SHUTTING_DOWN */
 struct session *sessions_find(struct sessions *all, enum protocol p, const char *client_id);
 /* Oldest first. `each` may end the session it is given, no other. */

@@ -9,8 +9,9 @@
 struct sessions {
 	struct router *router; /* borrowed */
 	struct sessions_conf conf;
-	struct list all;         /* of session.node, oldest first */
-	struct ptrtable by_name; /* protocol and client id */
+	const struct autosub *autosub; /* borrowed; NULL: none */
+	struct list all;               /* of session.node, oldest first */
+	struct ptrtable by_name;       /* protocol and client id */
 	size_t n_attached;
 	struct list watchers; /* of sessions_watcher.node */
 };
@@ -129,6 +130,16 @@ struct router *sessions_router(struct sessions *all)
 const struct sessions_conf *sessions_conf(const struct sessions *all)
 {
 	return &all->conf;
+}
+
+void sessions_set_autosub(struct sessions *all, const struct autosub *autosub)
+{
+	all->autosub = autosub;
+}
+
+const struct autosub *sessions_autosub(const struct sessions *all)
+{
+	return all->autosub;
 }
 
 bool sessions_full(const struct sessions *all)
