@@ -27,8 +27,8 @@ static void on_receive(
 static void on_heard(
 	void *arg, struct sn_socket *socket, const struct addr *from, struct span datagram)
 {
-	struct sn_route route = { .socket = socket, .addr = *from, .multicast = true };
-	sn_receive(arg, &route, datagram);
+	struct sn_route route = { .socket = socket, .addr = *from };
+	sn_hear(arg, &route, datagram);
 }
 
 static void on_writable(void *arg, struct sn_socket *socket)

@@ -71,11 +71,8 @@ static struct sn_topic *topic_for(struct sn_peer *p, struct span name)
 {
 	static struct log_limit limit = LOG_LIMIT(5, 60000);
 	struct session *s = p->link.session;
-	struct sn_topics *topics = sn_topics_of(s);
-	struct sn_topic *t = NULL;
-	if (topics)
-		t = sn_topics_add(topics, name, SN_FROM_GATEWAY,
-			(uint32_t)sn_peer_gw(p)->conf.topics_per_client);
+	uint32_t max = (uint32_t)sn_peer_gw(p)->conf.topics_per_client;
+	struct sn_topic *t = sn_topics_add(s, name, SN_FROM_GATEWAY, max);
 	if (!t) {
 		p->trouble = SN_TROUBLE_IDS_USED_UP;
 		count_one(&no_id);

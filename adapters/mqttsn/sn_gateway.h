@@ -20,7 +20,6 @@ struct sn_route {
 	struct sn_socket *socket; /* borrowed: the listener */
 	struct addr addr;         /* of the device or its forwarder; family 0: not known any more */
 	struct sn_node *node;     /* behind a forwarder, else NULL; a peer owns its own */
-	bool multicast;           /* it came to a group of gateways, not to us */
 };
 
 /* What the section of the listener says. */
@@ -89,5 +88,7 @@ int sn_send_bytes(struct sn_gateway *gw, const struct sn_route *to, struct span 
 
 /* sn_receive.c: one datagram that came in. */
 void sn_receive(struct sn_gateway *gw, const struct sn_route *from, struct span datagram);
+/* The same for one that came to a group of gateways, not to us. */
+void sn_hear(struct sn_gateway *gw, const struct sn_route *from, struct span datagram);
 
 #endif

@@ -10,6 +10,7 @@ struct sn_input {
 	const struct sn_route *from;
 	struct sn_peer *peer; /* NULL: no peer at that address */
 	const struct sn_packet *p;
+	bool multicast; /* it came to a group of gateways, not to us */
 };
 
 /* sn_connect.c */

@@ -172,7 +172,7 @@ static int keep_route(struct sn_peer *p, const struct sn_route *route)
 	if (route->node && !node)
 		return -ENOMEM;
 	free(p->route.node);
-	p->route = (struct sn_route){ route->socket, route->addr, node, false };
+	p->route = (struct sn_route){ route->socket, route->addr, node };
 	return 0;
 }
 
@@ -202,11 +202,19 @@ void sn_peer_end_talk(struct sn_peer *p)
 
 static void peer_free(struct sn_peer *p)
 {
-	if (!p)
-		return;
-	sn_peer_end_talk(p);
 	free(p->route.node);
 	free(p);
+}
+
+static struct sn_peer *set_up(
+	struct sn_gateway *gw, struct sn_peer *p, const struct sn_route *route)
+{
+	if (keep_route(p, route) == 0 && sn_peer_begin_talk(p) == 0 &&
+		ptrtable_add(&gw->by_route, p) == 0)
+		return p;
+	sn_peer_end_talk(p);
+	peer_free(p);
+	return NULL;
 }
 
 /* Found by its address no more; harmless when it has none. */
@@ -226,11 +234,8 @@ struct sn_peer *sn_peer_new(struct sn_gateway *gw, const struct sn_route *route)
 {
 	make_way(gw);
 	struct sn_peer *p = calloc(1, sizeof(*p));
-	if (!p || keep_route(p, route) < 0 || sn_peer_begin_talk(p) < 0 ||
-		ptrtable_add(&gw->by_route, p) < 0) {
-		peer_free(p);
+	if (!p || !set_up(gw, p, route))
 		return NULL;
-	}
 	p->link.ops = &link_ops;
 	list_append(&gw->half_open, &p->node);
 	p->half_open = true;
@@ -299,17 +304,13 @@ void sn_peer_remove(struct sn_peer *p)
 {
 	struct sn_gateway *gw = sn_peer_gw(p);
 	p->state = SN_STRANGER;
-	if (p->talk) { /* freed with the peer: it may be at work just now */
-		sn_peer_drop_dialogue(p);
-		timer_disarm(&p->talk->timer);
-		list_remove(&p->talk->blocked);
-	}
+	sn_peer_end_talk(p);
 	list_remove(&p->node);
 	unlist(p);
 	gw->n_peers--;
 	if (p->half_open)
 		gw->n_half_open--;
-	p->reap = (struct reap){ .free = NULL }; /* in the place of the list's entry */
+	p->reap = (struct reap){ .free = NULL }; /* in the place of what has ended just now */
 	reap_later(&p->reap, on_reap);
 }
 

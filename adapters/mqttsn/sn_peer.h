@@ -61,10 +61,12 @@ struct sn_peer {
 	struct link link;
 	struct sn_route route;
 	union {
-		struct list node; /* gw->half_open or gw->clients */
+		struct {
+			struct list node;     /* gw->half_open or gw->clients */
+			struct sn_talk *talk; /* owned; NULL in SN_ASLEEP only */
+		};
 		struct reap reap; /* when it is over */
 	};
-	struct sn_talk *talk;   /* owned; NULL in SN_ASLEEP only */
 	uint8_t state;          /* enum sn_state */
 	uint8_t trouble;        /* enum sn_trouble */
 	uint8_t unknown_ids;    /* in a row: "invalid topic id" for the same message */

@@ -111,7 +111,7 @@ static void dispatch(const struct sn_input *in)
 	enum sn_state state = peer ? (enum sn_state)peer->state : SN_STRANGER;
 	handler *handle = table[in->p->type][state];
 	/* What every gateway of a group hears none of them may act upon. */
-	if (in->from->multicast && in->p->type != SN_SEARCHGW)
+	if (in->multicast && in->p->type != SN_SEARCHGW)
 		handle = NULL;
 	/* 6.11: any message is a sign of life. */
 	if (peer && peer->link.session)
@@ -127,43 +127,59 @@ static void dispatch(const struct sn_input *in)
 		sn_settle(peer);
 }
 
-/* `p` is what sn_decode() made of `message`, and `err` what it said. */
-static void receive(struct sn_gateway *gw, const struct sn_route *from, struct span message,
-	const struct sn_packet *p, int err)
+/* `in->p` is what sn_decode() made of `message`, and `err` what it said. */
+static void receive(struct sn_input *in, struct span message, int err)
 {
 	uint8_t answer[SN_V2_CONNACK_LEN];
 	if (err == 0) {
-		struct sn_input in = { gw, from, sn_peer_find(gw, from), p };
-		dispatch(&in);
-	} else if (!from->multicast && sn_v2_connect(message, answer)) {
-		sn_send_bytes(gw, from, span_of(answer, sizeof(answer)));
+		in->peer = sn_peer_find(in->gw, in->from);
+		dispatch(in);
+	} else if (!in->multicast && sn_v2_connect(message, answer)) {
+		sn_send_bytes(in->gw, in->from, span_of(answer, sizeof(answer)));
 	} else if (err == -EOPNOTSUPP) {
-		drop(from, &reserved, "reserved message", p->type);
+		drop(in->from, &reserved, "reserved message", in->p->type);
 	} else {
-		drop(from, &malformed, "malformed message", p->type);
+		drop(in->from, &malformed, "malformed message", in->p->type);
 	}
 }
 
 /* One level only: an encapsulation inside is a message that nobody handles. */
-static void receive_forwarded(
-	struct sn_gateway *gw, const struct sn_route *from, const struct sn_packet *outer)
+static void receive_forwarded(const struct sn_input *outer)
 {
 	struct sn_node node;
 	struct sn_packet p;
-	struct sn_route inside = *from;
-	if (!sn_forward_open(from, outer, &node))
+	struct sn_route inside = *outer->from;
+	if (!sn_forward_open(outer->from, outer->p, &node))
 		return;
 	inside.node = &node;
-	int err = sn_decode(&p, outer->inner);
-	receive(gw, &inside, outer->inner, &p, err);
+	int err = sn_decode(&p, outer->p->inner);
+	struct sn_input in = {
+		.gw = outer->gw,
+		.from = &inside,
+		.p = &p,
+		.multicast = outer->multicast,
+	};
+	receive(&in, outer->p->inner, err);
+}
+
+static void take(
+	struct sn_gateway *gw, const struct sn_route *from, struct span datagram, bool multicast)
+{
+	struct sn_packet p;
+	int err = sn_decode(&p, datagram);
+	struct sn_input in = { .gw = gw, .from = from, .p = &p, .multicast = multicast };
+	if (err == 0 && p.type == SN_ENCAPSULATED)
+		receive_forwarded(&in);
+	else
+		receive(&in, datagram, err);
 }
 
 void sn_receive(struct sn_gateway *gw, const struct sn_route *from, struct span datagram)
 {
-	struct sn_packet p;
-	int err = sn_decode(&p, datagram);
-	if (err == 0 && p.type == SN_ENCAPSULATED)
-		receive_forwarded(gw, from, &p);
-	else
-		receive(gw, from, datagram, &p, err);
+	take(gw, from, datagram, false);
+}
+
+void sn_hear(struct sn_gateway *gw, const struct sn_route *from, struct span datagram)
+{
+	take(gw, from, datagram, true);
 }

@@ -7,11 +7,8 @@
 /* The entry of a name the device knows by now. NULL: no room. */
 static struct sn_topic *take_up(const struct sn_peer *p, struct span name, enum sn_origin origin)
 {
-	struct sn_topics *topics = sn_topics_of(p->link.session);
-	struct sn_topic *t = NULL;
-	if (topics)
-		t = sn_topics_add(
-			topics, name, origin, (uint32_t)sn_peer_gw(p)->conf.topics_per_client);
+	uint32_t max = (uint32_t)sn_peer_gw(p)->conf.topics_per_client;
+	struct sn_topic *t = sn_topics_add(p->link.session, name, origin, max);
 	if (!t)
 		return NULL;
 	t->refused = false;

@@ -14,19 +14,8 @@
 static void topics_free(struct session_extra *e)
 {
 	struct sn_topics *t = container_of(e, struct sn_topics, extra);
-	free(t->entries);
 	free(t->index);
 	free(t);
-}
-
-struct sn_topics *sn_topics_of(struct session *s)
-{
-	struct sn_topics *t = sn_topics_peek(s);
-	if (t || !(t = calloc(1, sizeof(*t))))
-		return t;
-	t->extra.free = topics_free;
-	session_set_extra(s, &t->extra);
-	return t;
 }
 
 /* Octets of an entry: entries begin where a struct may. */
@@ -38,7 +27,7 @@ static uint32_t entry_size(size_t name_len)
 
 static struct sn_topic *entry_at(const struct sn_topics *t, uint32_t offset)
 {
-	return (void *)(t->entries + offset);
+	return (void *)((uint8_t *)t->entries + offset);
 }
 
 /* To walk all: `offset` begins at 0. NULL at the end. */
@@ -55,8 +44,8 @@ struct sn_topic *sn_topics_by_id(const struct sn_topics *t, uint16_t id)
 {
 	if (!t || id == 0 || id > t->n)
 		return NULL;
-	if (t->n_slots)
-		return entry_at(t, t->index[id - 1]);
+	if (t->index)
+		return entry_at(t, t->index->begins[id - 1]);
 	uint32_t offset = 0;
 	struct sn_topic *entry;
 	while ((entry = next_entry(t, &offset)) && entry->id != id)
@@ -64,18 +53,19 @@ struct sn_topic *sn_topics_by_id(const struct sn_topics *t, uint16_t id)
 	return entry;
 }
 
-static uint16_t *slots_of(uint32_t *index, uint32_t n_slots)
+static uint16_t *slots_of(struct sn_topic_index *index)
 {
-	return (uint16_t *)(index + n_slots / 2);
+	return (uint16_t *)(index->begins + index->n_slots / 2);
 }
 
 /* The slot that holds `name`, or the free one where it belongs. */
 static uint16_t *find_slot(const struct sn_topics *t, struct span name)
 {
-	uint16_t *slots = slots_of(t->index, t->n_slots);
-	uint32_t i = (uint32_t)hash_bytes(name.p, name.len) & (t->n_slots - 1);
+	uint16_t *slots = slots_of(t->index);
+	uint32_t last = t->index->n_slots - 1;
+	uint32_t i = (uint32_t)hash_bytes(name.p, name.len) & last;
 	while (slots[i] && !span_equal(sn_topic_name(sn_topics_by_id(t, slots[i])), name))
-		i = (i + 1) & (t->n_slots - 1);
+		i = (i + 1) & last;
 	return &slots[i];
 }
 
@@ -83,7 +73,7 @@ struct sn_topic *sn_topics_by_name(const struct sn_topics *t, struct span name)
 {
 	if (!t)
 		return NULL;
-	if (t->n_slots)
+	if (t->index)
 		return sn_topics_by_id(t, *find_slot(t, name));
 	uint32_t offset = 0;
 	struct sn_topic *entry;
@@ -94,19 +84,21 @@ struct sn_topic *sn_topics_by_name(const struct sn_topics *t, struct span name)
 
 static void enter(struct sn_topics *t, struct sn_topic *entry)
 {
-	t->index[entry->id - 1] = (uint32_t)((uint8_t *)entry - t->entries);
+	t->index->begins[entry->id - 1] = (uint32_t)((uint8_t *)entry - t->entries);
 	*find_slot(t, sn_topic_name(entry)) = entry->id;
 }
 
 static bool grow_index(struct sn_topics *t)
 {
-	uint32_t n = t->n_slots ? t->n_slots * 2 : SN_TOPICS_FEW * 4;
-	uint32_t *index = calloc(n, sizeof(uint32_t) / 2 + sizeof(uint16_t));
+	uint32_t n = t->index ? t->index->n_slots * 2 : SN_TOPICS_FEW * 4;
+	struct sn_topic_index *index =
+		calloc(1, sizeof(*index) + n * (sizeof(index->begins[0]) / 2 + sizeof(uint16_t)));
 	if (!index)
 		return false;
+	index->n_slots = n;
+	index->room = t->index ? t->index->room : t->used;
 	free(t->index);
 	t->index = index;
-	t->n_slots = n;
 	uint32_t offset = 0;
 	struct sn_topic *entry;
 	while ((entry = next_entry(t, &offset)))
@@ -114,46 +106,66 @@ static bool grow_index(struct sn_topics *t)
 	return true;
 }
 
-/* For one more name. Small tables are as large as they need be. */
-static bool make_room(struct sn_topics *t, uint32_t size)
+/* The table with so much room for entries; without an index it is the room used, no more. It
+ * belongs to the session under its new address. */
+static struct sn_topics *resize(struct session *s, struct sn_topics *t, uint32_t room)
 {
-	if (t->n >= SN_TOPICS_FEW && t->n * 2 + 2 > t->n_slots && !grow_index(t))
-		return false;
-	if (size <= t->room - t->used)
-		return true;
-	uint32_t room = t->used + size;
-	if (room > NAMES_MAX)
-		return false;
-	if (t->n >= SN_TOPICS_FEW)
-		room += room / 2;
-	uint8_t *entries = realloc(t->entries, room);
-	if (!entries)
-		return false;
-	t->entries = entries;
-	t->room = room;
-	return true;
+	bool fresh = !t;
+	t = realloc(t, sizeof(*t) + room);
+	if (!t)
+		return NULL;
+	if (fresh)
+		*t = (struct sn_topics){ .extra.free = topics_free };
+	s->extra = &t->extra;
+	return t;
 }
 
-struct sn_topic *sn_topics_add(
-	struct sn_topics *t, struct span name, enum sn_origin origin, uint32_t max)
+/* The table, with room for an entry of `size` octets more. */
+static struct sn_topics *make_room(struct session *s, uint32_t size)
 {
-	struct sn_topic *entry = sn_topics_by_name(t, name);
-	if (entry)
-		return entry;
-	uint32_t size = entry_size(name.len);
-	if (t->n >= MIN(max, IDS_MAX) || name.len > UINT16_MAX || !make_room(t, size))
+	struct sn_topics *t = sn_topics_peek(s);
+	uint32_t room = (t ? t->used : 0) + size;
+	if (room > NAMES_MAX)
 		return NULL;
-	entry = entry_at(t, t->used);
+	if (!t || t->n < SN_TOPICS_FEW)
+		return resize(s, t, room);
+	if ((!t->index || t->n * 2 + 2 > t->index->n_slots) && !grow_index(t))
+		return NULL;
+	if (room <= t->index->room)
+		return t;
+	room += room / 2;
+	t = resize(s, t, room);
+	if (t)
+		t->index->room = room;
+	return t;
+}
+
+static struct sn_topic *append(struct sn_topics *t, struct span name, enum sn_origin origin)
+{
+	struct sn_topic *entry = entry_at(t, t->used);
 	*entry = (struct sn_topic){
 		.id = (uint16_t)++t->n,
 		.len = (uint16_t)name.len,
 		.origin = (unsigned)origin & 3u,
 	};
 	memcpy(entry->name, name.p, name.len);
-	t->used += size;
-	if (t->n_slots)
+	t->used += entry_size(name.len);
+	if (t->index)
 		enter(t, entry);
 	return entry;
+}
+
+struct sn_topic *sn_topics_add(
+	struct session *s, struct span name, enum sn_origin origin, uint32_t max)
+{
+	struct sn_topics *t = sn_topics_peek(s);
+	struct sn_topic *entry = sn_topics_by_name(t, name);
+	if (entry)
+		return entry;
+	if ((t ? t->n : 0) >= MIN(max, IDS_MAX) || name.len > UINT16_MAX)
+		return NULL;
+	t = make_room(s, entry_size(name.len));
+	return t ? append(t, name, origin) : NULL;
 }
 
 void sn_topics_unannounce(struct sn_topics *t)

@@ -45,34 +45,39 @@ static inline void sn_topic_used(struct sn_topic *t)
 	t->used_s = (uint32_t)(clock_ms() / 1000);
 }
 
-/* Entries lie one behind the other, by id. Most devices have a handful of names: only from
- * SN_TOPICS_FEW on there is an index. */
+/* Finds an entry without a walk through all of them. */
+struct sn_topic_index {
+	uint32_t room;     /* octets there are for entries */
+	uint32_t n_slots;  /* a power of two, at least twice the number of entries */
+	uint32_t begins[]; /* where each id's entry begins [n_slots / 2]; behind that ids in open
+			      addressing over the names, 0: free [n_slots] of uint16_t */
+};
+
+/* One block of memory. Entries lie one behind the other, by id. Most devices have a handful of
+ * names: only from SN_TOPICS_FEW on there is an index, and more room than is used. */
 #define SN_TOPICS_FEW 8
 struct sn_topics {
 	struct session_extra extra;
-	uint8_t *entries; /* owned */
-	uint32_t *index;  /* owned; where each id begins [n_slots / 2], and behind that ids in open
-			     addressing over the names, 0: free [n_slots] of uint16_t */
-	uint32_t used, room; /* octets of `entries` */
-	uint32_t n;          /* of entries */
-	uint32_t n_slots;    /* a power of two, at least twice `n`; 0: no index */
+	struct sn_topic_index *index; /* owned; NULL: few names */
+	uint32_t used;                /* octets of `entries` */
+	uint32_t n;                   /* of entries */
+	_Alignas(struct sn_topic) uint8_t entries[];
 };
 
-/* The session's table, made on first use; NULL: no memory. */
-struct sn_topics *sn_topics_of(struct session *s);
-/* The same, NULL when there is none yet. */
+/* The session's table, NULL when there is none yet. */
 static inline struct sn_topics *sn_topics_peek(const struct session *s)
 {
 	return s->extra ? container_of(s->extra, struct sn_topics, extra) : NULL;
 }
 
-/* A struct sn_topic is good until the next sn_topics_add(). `t` may be NULL: an empty table. */
+/* A struct sn_topic and the table are good until the next sn_topics_add(). `t` may be NULL: an
+ * empty table. */
 struct sn_topic *sn_topics_by_id(const struct sn_topics *t, uint16_t id);
 struct sn_topic *sn_topics_by_name(const struct sn_topics *t, struct span name);
 /* Finds or adds; `origin` is that of a new name. NULL: `max` names are there already, or no memory.
  */
 struct sn_topic *sn_topics_add(
-	struct sn_topics *t, struct span name, enum sn_origin origin, uint32_t max);
+	struct session *s, struct span name, enum sn_origin origin, uint32_t max);
 /* The device may have rebooted: it must be told every id again before it is used. */
 void sn_topics_unannounce(struct sn_topics *t);
 

@@ -190,8 +190,8 @@ static void test_only_searchgw_in_groups(void **state)
 {
 	struct world *w = *state;
 	struct sn_route group = route_of(w, DEV);
-	group.multicast = true;
 	connect_as(w, DEV + 1, "dev", true);
+	w->to_group = true;
 	say_from(w, group,
 		(struct sn_packet){ .type = SN_CONNECT, .protocol_id = 1, .data = TEXT("x") });
 	say_from(w, group, (struct sn_packet){ .type = SN_PINGREQ, .data = TEXT("dev") });

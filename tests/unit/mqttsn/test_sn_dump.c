@@ -116,7 +116,7 @@ static void test_a_long_name_leaves_room_for_the_rest(void **state)
 	memcpy(name + 1023, "\xc3\xa4", 2); /* cut in front of it */
 	connect_as(w, DEV, "dev", true);
 	struct session *s = sessions_find(w->sessions, PROTO_MQTTSN, "dev");
-	sn_topics_add(sn_topics_of(s), span_of(name, sizeof(name)), SN_FROM_REGISTER, 9);
+	sn_topics_add(s, span_of(name, sizeof(name)), SN_FROM_REGISTER, 9);
 	const char *line = dump(w, DEV, 1)->text[1];
 	assert_says(line, "nnn, by client");
 	assert_null(strchr(line, 0xc3));

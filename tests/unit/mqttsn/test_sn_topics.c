@@ -12,7 +12,6 @@ static int setup(void **state)
 	static struct session s;
 	memset(&s, 0, sizeof(s));
 	assert_null(sn_topics_peek(&s));
-	assert_non_null(sn_topics_of(&s));
 	*state = &s;
 	return 0;
 }
@@ -32,37 +31,39 @@ static struct span name_of(unsigned i)
 static void test_belongs_to_the_session(void **state)
 {
 	struct session *s = *state;
-	assert_ptr_equal(sn_topics_of(s), sn_topics_peek(s));
+	sn_topics_add(s, name_of(0), SN_FROM_REGISTER, 1);
+	assert_ptr_equal(s->extra, &sn_topics_peek(s)->extra);
 }
 
 static void test_ids_count_up(void **state)
 {
-	struct sn_topics *t = sn_topics_of(*state);
+	struct session *s = *state;
 	for (unsigned i = 0; i < 1000; i++)
-		assert_int_equal(sn_topics_add(t, name_of(i), SN_FROM_REGISTER, 1000)->id, i + 1);
-	assert_null(sn_topics_add(t, name_of(1000), SN_FROM_REGISTER, 1000));
+		assert_int_equal(sn_topics_add(s, name_of(i), SN_FROM_REGISTER, 1000)->id, i + 1);
+	assert_null(sn_topics_add(s, name_of(1000), SN_FROM_REGISTER, 1000));
 	for (unsigned i = 0; i < 1000; i++) { /* also when it is full */
-		assert_int_equal(sn_topics_add(t, name_of(i), SN_FROM_REGISTER, 1000)->id, i + 1);
-		assert_int_equal(sn_topics_by_name(t, name_of(i))->id, i + 1);
+		assert_int_equal(sn_topics_add(s, name_of(i), SN_FROM_REGISTER, 1000)->id, i + 1);
+		assert_int_equal(sn_topics_by_name(sn_topics_peek(s), name_of(i))->id, i + 1);
 		assert_true(span_equal(
-			sn_topic_name(sn_topics_by_id(t, (uint16_t)(i + 1))), name_of(i)));
+			sn_topic_name(sn_topics_by_id(sn_topics_peek(s), (uint16_t)(i + 1))),
+			name_of(i)));
 	}
-	assert_null(sn_topics_by_name(t, name_of(1000)));
+	assert_null(sn_topics_by_name(sn_topics_peek(s), name_of(1000)));
 }
 
 static void test_reserved_ids(void **state)
 {
-	struct sn_topics *t = sn_topics_of(*state);
+	struct session *s = *state;
 	struct sn_topic *last = NULL, *next;
 	unsigned i = 0;
-	while ((next = sn_topics_add(t, name_of(i), SN_FROM_REGISTER, UINT32_MAX))) {
+	while ((next = sn_topics_add(s, name_of(i), SN_FROM_REGISTER, UINT32_MAX))) {
 		last = next;
 		i++;
 	}
 	assert_int_equal(i, 0xFFFE);
 	assert_int_equal(last->id, 0xFFFE);
-	assert_null(sn_topics_by_id(t, 0));
-	assert_null(sn_topics_by_id(t, 0xFFFF));
+	assert_null(sn_topics_by_id(sn_topics_peek(s), 0));
+	assert_null(sn_topics_by_id(sn_topics_peek(s), 0xFFFF));
 }
 
 static void test_empty_table(void **state)
@@ -70,51 +71,51 @@ static void test_empty_table(void **state)
 	(void)state;
 	assert_null(sn_topics_by_id(NULL, 1));
 	assert_null(sn_topics_by_name(NULL, span_str("a")));
-	assert_null(sn_topics_by_name(sn_topics_of(*state), span_str("a")));
+	assert_null(sn_topics_by_name(sn_topics_peek(*state), span_str("a")));
 }
 
 static void test_names_of_any_octets(void **state)
 {
-	struct sn_topics *t = sn_topics_of(*state);
-	uint16_t a = sn_topics_add(t, span_of("a\0b", 3), SN_FROM_REGISTER, 10)->id;
-	uint16_t b = sn_topics_add(t, span_of("a\0c", 3), SN_FROM_REGISTER, 10)->id;
-	uint16_t c = sn_topics_add(t, span_of("a", 1), SN_FROM_REGISTER, 10)->id;
+	struct session *s = *state;
+	uint16_t a = sn_topics_add(s, span_of("a\0b", 3), SN_FROM_REGISTER, 10)->id;
+	uint16_t b = sn_topics_add(s, span_of("a\0c", 3), SN_FROM_REGISTER, 10)->id;
+	uint16_t c = sn_topics_add(s, span_of("a", 1), SN_FROM_REGISTER, 10)->id;
 	assert_true(a != b && b != c && a != c);
-	assert_int_equal(sn_topics_by_name(t, span_of("a\0b", 3))->id, a);
+	assert_int_equal(sn_topics_by_name(sn_topics_peek(s), span_of("a\0b", 3))->id, a);
 }
 
 static void test_unannounce(void **state)
 {
-	struct sn_topics *t = sn_topics_of(*state);
-	sn_topics_add(t, span_str("a"), SN_FROM_REGISTER, 10)->announced = true;
-	sn_topics_add(t, span_str("b"), SN_FROM_REGISTER, 10)->refused = true;
-	sn_topics_unannounce(t);
-	assert_false(sn_topics_by_id(t, 1)->announced);
-	assert_true(sn_topics_by_id(t, 2)->refused);
+	struct session *s = *state;
+	sn_topics_add(s, span_str("a"), SN_FROM_REGISTER, 10)->announced = true;
+	sn_topics_add(s, span_str("b"), SN_FROM_REGISTER, 10)->refused = true;
+	sn_topics_unannounce(sn_topics_peek(s));
+	assert_false(sn_topics_by_id(sn_topics_peek(s), 1)->announced);
+	assert_true(sn_topics_by_id(sn_topics_peek(s), 2)->refused);
 }
 
 /* Four names are what a sensor has, and all that it costs. */
 static void test_few_names_are_small(void **state)
 {
-	struct sn_topics *t = sn_topics_of(*state);
+	struct session *s = *state;
 	for (unsigned i = 0; i < SN_TOPICS_FEW; i++)
-		sn_topics_add(t, name_of(i), SN_FROM_REGISTER, 100);
-	assert_null(t->index);
-	assert_true(t->room <= SN_TOPICS_FEW * 28);
-	sn_topics_add(t, name_of(SN_TOPICS_FEW), SN_FROM_REGISTER, 100);
-	assert_non_null(t->index);
+		sn_topics_add(s, name_of(i), SN_FROM_REGISTER, 100);
+	assert_null(sn_topics_peek(s)->index);
+	assert_true(sn_topics_peek(s)->used <= SN_TOPICS_FEW * 28);
+	sn_topics_add(s, name_of(SN_TOPICS_FEW), SN_FROM_REGISTER, 100);
+	assert_non_null(sn_topics_peek(s)->index);
 }
 
 static void test_what_is_told_of_a_name(void **state)
 {
-	struct sn_topics *t = sn_topics_of(*state);
+	struct session *s = *state;
 	assert_int_equal(
-		sn_topics_add(t, span_str("a"), SN_FROM_SUBSCRIBE, 9)->origin, SN_FROM_SUBSCRIBE);
-	assert_int_equal(sn_topics_add(t, span_str("a"), SN_FROM_REGISTER, 9)->origin,
+		sn_topics_add(s, span_str("a"), SN_FROM_SUBSCRIBE, 9)->origin, SN_FROM_SUBSCRIBE);
+	assert_int_equal(sn_topics_add(s, span_str("a"), SN_FROM_REGISTER, 9)->origin,
 		SN_FROM_SUBSCRIBE); /* the first one that brought it up */
 	clock_freeze(5000, 0);
-	sn_topic_used(sn_topics_by_id(t, 1));
-	assert_int_equal(sn_topics_by_id(t, 1)->used_s, 5);
+	sn_topic_used(sn_topics_by_id(sn_topics_peek(s), 1));
+	assert_int_equal(sn_topics_by_id(sn_topics_peek(s), 1)->used_s, 5);
 }
 
 int main(void)

@@ -42,6 +42,7 @@ struct spy {
 };
 
 struct world {
+	bool to_group; /* what is said goes to a group of gateways */
 	struct policy policy;
 	struct router *router;
 	struct sessions *sessions;
@@ -222,7 +223,7 @@ static inline void say_raw(struct world *w, const struct sn_route *from, struct 
 	assert_non_null(copy);
 	if (bytes.len)
 		memcpy(copy, bytes.p, bytes.len);
-	sn_receive(w->gw, from, span_of(copy, bytes.len));
+	(w->to_group ? sn_hear : sn_receive)(w->gw, from, span_of(copy, bytes.len));
 	free(copy);
 	turn(w);
 }
