@@ -297,7 +297,7 @@ static void test_many_nodes(void **state)
 	struct world *w = *state;
 	uint8_t id[4] = { 0 };
 	struct sn_node node = { .id = span_of(id, sizeof(id)) };
-	struct sn_route route = { &w->socket, addr_at("10.0.0.1", FWD), &node, false };
+	struct sn_route route = { &w->socket, addr_at("10.0.0.1", FWD), &node };
 	size_t homes = 0;
 	w->gw->conf.half_open = 10000;
 	for (uint32_t i = 0; i < 5000; i++) {
