@@ -62,20 +62,23 @@ bool mq_code_valid(enum mq_type type, enum mq_side from, uint8_t code)
 
 int mq_header_read(struct span in, struct mq_header *h)
 {
-	if (in.len < 2)
-		return -EAGAIN;
+	uint32_t body = 0;
 
-	struct reader r = reader_of(span_of(in.p + 1, MIN(in.len, MQ_HEADER_MAX) - 1));
-	h->type = in.p[0] >> 4;
-	h->flags = in.p[0] & 0x0f;
-	h->body = rd_varint(&r);
-	if (r.bad)
-		/* All octets so far ask for another one: a fifth is not allowed (2.2.3). */
-		return r.left == 0 && in.len < MQ_HEADER_MAX && (in.p[in.len - 1] & 0x80)
-			       ? -EAGAIN
-			       : -EBADMSG;
-	h->size = (uint8_t)(r.p - in.p);
-	return 0;
+	for (size_t i = 1; i < MIN(in.len, (size_t)MQ_HEADER_MAX); i++) {
+		body |= (uint32_t)(in.p[i] & 0x7f) << 7 * (i - 1);
+		if (in.p[i] & 0x80)
+			continue;
+		*h = (struct mq_header){
+			.type = in.p[0] >> 4,
+			.flags = in.p[0] & 0x0f,
+			.size = (uint8_t)(i + 1),
+			.body = body,
+			.padded = i > 1 && in.p[i] == 0,
+		};
+		return 0;
+	}
+	/* A fifth octet is not allowed (2.2.3). */
+	return in.len < MQ_HEADER_MAX ? -EAGAIN : -EBADMSG;
 }
 
 /* A string of 1.5.3: well-formed UTF-8, or the packet is malformed. */
@@ -531,7 +534,11 @@ enum reason mq_decode(const struct mq_header *h, struct span body, enum mq_side 
 	p->type = h->type;
 	p->version = (uint8_t)version;
 	p->from = (uint8_t)from;
-	return t->decode(&r, h, p);
+	enum reason reason = t->decode(&r, h, p);
+	if (h->type == MQ_CONNECT)
+		version = (enum mq_version)p->connect.level;
+	/* MQTT 5.0, 1.5.5: the fewest octets. */
+	return reason == R_SUCCESS && h->padded && version == MQ_V5 ? R_MALFORMED : reason;
 }
 
 bool mq_next_filter(struct reader *r, enum mq_type type, struct mq_filter *f)

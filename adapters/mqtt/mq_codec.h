@@ -54,6 +54,7 @@ struct mq_header {
 	uint8_t type, flags;
 	uint8_t size; /* of the fixed header itself, 2..5 */
 	uint32_t body;
+	bool padded; /* the length has more octets than it needs: 3.1.1 does not mind, 5.0 does */
 };
 
 struct mq_connect {

@@ -378,4 +378,13 @@ def test_malformed_publish(case, body):
     case.closes(packet(PUBLISH, body[1], 2))
 
 
+def test_a_remaining_length_longer_than_needed(case):
+    """2.2.3: MQTT 3.1.1 does not ask for the shortest one."""
+    client = case.client()
+    client.subscribe(case.topic(), 0)
+    body = mq.text(case.topic()) + b"x"
+    client.send(b"\x30" + bytes([0x80 | len(body), 0]) + body)
+    assert client.expect(PUBLISH).payload == b"x"
+
+
 suite311.run(globals(), at_once=4)

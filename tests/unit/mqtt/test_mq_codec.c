@@ -192,7 +192,8 @@ static void every_truncation_is_refused(void **state)
 		for (size_t len = 0; len < least; len++) {
 			/* A copy of exactly that size, so that a read beyond it is seen. */
 			uint8_t *copy = malloc(len + 1);
-			struct mq_header cut = { h.type, h.flags, h.size, (uint32_t)len };
+			struct mq_header cut = h;
+			cut.body = (uint32_t)len;
 			struct mq_packet p;
 			memcpy(copy, v->bytes.p + h.size, len);
 			if (v->p.type != MQ_SUBSCRIBE || len != 8) /* there the first filter ends */
@@ -227,7 +228,7 @@ static void the_wrong_side_and_wrong_flags_are_refused(void **state)
 	(void)state;
 	for (uint8_t type = 0; type < MQ_TYPES; type++) {
 		for (uint8_t flags = 0; flags < 16; flags++) {
-			struct mq_header h = { type, flags, 2, 2 };
+			struct mq_header h = { type, flags, 2, 2, false };
 			struct mq_packet p;
 			uint8_t expected = type == MQ_PUBREL ? 2 : 0;
 			if (type < MQ_PUBACK || type > MQ_PUBCOMP)
@@ -323,6 +324,19 @@ static void what_the_standard_forbids_is_refused(void **state)
 	}
 }
 
+/* MQTT 5.0, 1.5.5 forbids it; 3.1.1 does not. */
+static void a_padded_length_is_malformed_in_5_only(void **state)
+{
+	(void)state;
+	struct mq_header h;
+	struct mq_packet p;
+	assert_int_equal(mq_header_read((struct span)BYTES("\xc0\x80\x80\x00"), &h), 0);
+	assert_int_equal(h.size, 4);
+	struct span none = { NULL, 0 };
+	assert_int_equal(mq_decode(&h, none, MQ_FROM_CLIENT, MQ_V311, &p), R_SUCCESS);
+	assert_int_equal(mq_decode(&h, none, MQ_FROM_CLIENT, MQ_V5, &p), R_MALFORMED);
+}
+
 static void the_length_has_at_most_four_octets(void **state)
 {
 	(void)state;
@@ -334,8 +348,11 @@ static void the_length_has_at_most_four_octets(void **state)
 	assert_int_equal(mq_header_read((struct span)BYTES("\x30\xff\xff\xff\xff"), &h), -EBADMSG);
 	assert_int_equal(
 		mq_header_read((struct span)BYTES("\x30\xff\xff\xff\xff\x01"), &h), -EBADMSG);
-	assert_int_equal(mq_header_read((struct span)BYTES("\x30\x80\x00"), &h), -EBADMSG);
 
+	assert_int_equal(mq_header_read((struct span)BYTES("\x30\x80\x00"), &h), 0);
+	assert_int_equal(h.size, 3);
+	assert_int_equal(h.body, 0);
+	assert_true(h.padded);
 	assert_int_equal(mq_header_read((struct span)BYTES("\x3b\xff\xff\xff\x7f\x00"), &h), 0);
 	assert_int_equal(h.type, MQ_PUBLISH);
 	assert_int_equal(h.flags, 0x0b);
@@ -428,6 +445,7 @@ int main(void)
 		cmocka_unit_test(mqtt_3_1_lets_a_repeated_subscribe_carry_dup),
 		cmocka_unit_test(what_the_standard_forbids_is_refused),
 		cmocka_unit_test(the_length_has_at_most_four_octets),
+		cmocka_unit_test(a_padded_length_is_malformed_in_5_only),
 		cmocka_unit_test(filters_are_stepped_through),
 		cmocka_unit_test(a_subscribe_has_a_bounded_number_of_filters),
 		cmocka_unit_test(a_header_fits_its_payload),

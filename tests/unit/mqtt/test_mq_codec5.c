@@ -203,7 +203,8 @@ static void every_truncation_is_refused(void **state)
 		for (size_t len = 0; len < h.body; len++) {
 			/* A copy of exactly that size, so that a read beyond it is seen. */
 			uint8_t *copy = malloc(len + 1);
-			struct mq_header cut = { h.type, h.flags, h.size, (uint32_t)len };
+			struct mq_header cut = h;
+			cut.body = (uint32_t)len;
 			struct mq_packet p;
 			memcpy(copy, v->bytes.p + h.size, len);
 			enum reason why = mq_decode(&cut, span_of(copy, len), v->from, MQ_V5, &p);
