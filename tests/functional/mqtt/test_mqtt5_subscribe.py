@@ -12,7 +12,7 @@ def test_each_filter_has_its_code(case):
     client.send(mq5.subscribe(7, [(case.topic("a"), 0), (case.topic("b"), 2), ("x/" * 100 + "#", 1),
                                   ("$share/g/" + case.topic(), 1), (case.topic("c"), 1)], (USER, ("a", "b"))))
     answer = client.expect(SUBACK)
-    assert answer.id == 7 and answer.codes == [0, 2, 0x8f, 0x9e, 1]
+    assert answer.id == 7 and answer.codes == [0, 2, 0x8f, 1, 1]
     client.send(mq5.unsubscribe(8, [case.topic("a"), case.topic("none"), case.topic("b")], (USER, ("a", "b"))))
     answer = client.expect(UNSUBACK)
     assert answer.id == 8 and answer.codes == [0, 0x11, 0]
@@ -115,10 +115,14 @@ def test_the_same_identifier_comes_as_often_as_it_matches(case):
     assert client.expect(PUBLISH).all(SUBSCRIPTION_ID) == [7, 7]
 
 
-def test_shared_subscriptions_are_refused(case):
+def test_shared_subscriptions(case):
+    """4.8.2: beside an own one each has its message, with its own identifier; [MQTT-3.8.3-4] No Local."""
     client = case.client()
-    assert client.subscribe("$share/group/" + case.topic(), 1) == 0x9e
-    assert client.subscribe("$share/group/#", 1, (SUBSCRIPTION_ID, 3)) == 0x9e
+    assert client.subscribe("$share/group/" + case.topic(), 1, (SUBSCRIPTION_ID, 3)) == 1
+    assert client.subscribe(case.topic(), 1, (SUBSCRIPTION_ID, 4)) == 1
+    client.publish(case.topic(), b"x", 0)
+    got = [client.expect(PUBLISH) for _ in range(2)]
+    assert sorted(m.all(SUBSCRIPTION_ID) for m in got) == [[3], [4]]
     client.send(mq5.subscribe(7, [("$share/group/t", 1 | NO_LOCAL)]))
     client.expect_bye(0x82)
 
