@@ -189,8 +189,9 @@ static const struct conf_row rows[] = {
 		.base_only = true,
 		.reload = true,
 		.sample = "/etc/tidegate/topics.conf",
-		.help = "Predefined topic ids: [*] or [client-id] headers with lines id = topic "
-			"below." },
+		.help = "Predefined topic ids: [*], [client-id] or [pattern*] headers with lines "
+			"id = "
+			"topic below." },
 	{ .key = "qos_minus_one",
 		.type = CONF_ENUM,
 		ROW(qos_minus_one),

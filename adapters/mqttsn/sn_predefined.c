@@ -12,6 +12,7 @@
 
 #define LINE_LEN_MAX 4096
 #define EVERYBODY    "*"
+#define PATTERNS_MAX 64 /* every one is tried for a publish by predefined id */
 
 struct entry {
 	const char *client; /* in the text; equal clients of one header share the pointer */
@@ -25,7 +26,9 @@ struct sn_predefined {
 	char *text;           /* owned: the file, cut into strings in place */
 	struct entry *sorted; /* owned; by client, then id */
 	size_t n, room;
-	bool personal; /* there is a header other than [*] */
+	bool personal;                      /* there is a header other than [*] */
+	const char *patterns[PATTERNS_MAX]; /* headers with wildcards but [*], as they came */
+	size_t n_patterns;
 };
 
 /* Where we are, and where the complaint goes. */
@@ -60,17 +63,55 @@ static char *trim(char *s)
 	return s;
 }
 
+/* '*' stands for any octets, '?' for one. Goes back to the last '*' only, so it takes no more than
+ * the product of both lengths. */
+static bool matches(const char *pattern, const char *id)
+{
+	const char *star = NULL, *again = NULL;
+
+	while (*id) {
+		if (*pattern == '*') {
+			star = pattern++;
+			again = id;
+		} else if (*pattern == '?' || *pattern == *id) {
+			pattern++;
+			id++;
+		} else if (star) {
+			pattern = star + 1;
+			id = ++again;
+		} else {
+			return false;
+		}
+	}
+	return pattern[strspn(pattern, "*")] == '\0';
+}
+
+static int note_pattern(struct parser *ps)
+{
+	struct sn_predefined *p = ps->p;
+
+	if (strcmp(ps->client, EVERYBODY) == 0 || !strpbrk(ps->client, "*?"))
+		return 0;
+	for (size_t i = 0; i < p->n_patterns; i++)
+		if (strcmp(p->patterns[i], ps->client) == 0)
+			return 0;
+	if (p->n_patterns == PATTERNS_MAX)
+		return complain(ps, ps->line, "too many patterns; write at most 64");
+	p->patterns[p->n_patterns++] = ps->client;
+	return 0;
+}
+
 static int parse_header(struct parser *ps, char *line)
 {
 	size_t len = strlen(line);
 	if (len < 3 || line[len - 1] != ']')
-		return complain(ps, ps->line, "not a header; write [*] or [client-id]");
+		return complain(ps, ps->line, "not a header; write [*], [client-id] or [pattern*]");
 	line[len - 1] = '\0';
 	ps->client = line + 1;
 	if (!utf8_valid(span_str(ps->client)))
 		return complain(ps, ps->line, "not a client id; write it in UTF-8");
 	ps->p->personal |= strcmp(ps->client, EVERYBODY) != 0;
-	return 0;
+	return note_pattern(ps);
 }
 
 static struct entry *new_entry(struct sn_predefined *p)
@@ -205,11 +246,20 @@ static const struct entry *find(const struct sn_predefined *p, const char *clien
 	return p->n ? bsearch(&key, p->sorted, p->n, sizeof(key), by_client_and_id) : NULL;
 }
 
+static const struct entry *find_own(const struct sn_predefined *p, const char *client, uint16_t id)
+{
+	const struct entry *e = find(p, client, id);
+
+	for (size_t i = 0; !e && i < p->n_patterns; i++)
+		if (matches(p->patterns[i], client))
+			e = find(p, p->patterns[i], id);
+	return e;
+}
+
 struct span sn_predefined_find(const struct sn_predefined *p, const char *client_id, uint16_t id)
 {
-	const struct entry *e = NULL;
-	if (p->personal && client_id)
-		e = find(p, client_id, id);
+	const struct entry *e = p->personal && client_id ? find_own(p, client_id, id) : NULL;
+
 	if (!e)
 		e = find(p, EVERYBODY, id);
 	return e ? span_of(e->topic, e->topic_len) : span_of(NULL, 0);

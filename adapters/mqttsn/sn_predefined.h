@@ -11,11 +11,14 @@
  *	# a comment
  *	[*]
  *	1 = house/outdoor/temperature
+ *	[meter-*]
+ *	1 = house/meters
  *	[dev-17]
  *	2 = house/cellar/pump
  *
- * [*] is for every device, another header for the client id in it alone; a device's own id comes
- * before the same number of [*]. */
+ * [*] is for every device, another header for the client ids that it matches: '*' stands for any
+ * octets, '?' for one. The same number may stand in several: the client id written out comes first,
+ *then the patterns in their order in the file, then [*]. */
 struct sn_predefined;
 
 #define SN_PREDEFINED_FILE_MAX (1 << 20)

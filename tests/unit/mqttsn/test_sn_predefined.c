@@ -77,6 +77,57 @@ static void test_good_file(void **state)
 	sn_predefined_free(p);
 }
 
+static void test_patterns(void **state)
+{
+	struct sn_predefined *p;
+	(void)state;
+	assert_int_equal(load("[*]\n1 = all\n2 = all/two\n"
+			      "[meter-*]\n1 = meters\n"
+			      "[*-?]\n1 = short\n3 = three\n"
+			      "[meter-*]\n4 = four\n"
+			      "[meter-7]\n1 = own\n",
+				 &p),
+		0);
+	assert_finds(p, "meter-7", 1, "own");
+	assert_finds(p, "meter-8", 1, "meters");
+	assert_finds(p, "meter-", 1, "meters");
+	assert_finds(p, "meter-8", 3, "three");
+	assert_finds(p, "meter-88", 3, "");
+	assert_finds(p, "meter-88", 4, "four");
+	assert_finds(p, "lamp-1", 1, "short");
+	assert_finds(p, "lamp-12", 1, "all");
+	assert_finds(p, "lamp-1", 2, "all/two");
+	assert_finds(p, "meter", 1, "all");
+	assert_finds(p, NULL, 1, "all");
+	sn_predefined_free(p);
+}
+
+/* Backtracking stays within the product of the lengths. */
+static void test_hostile_client_id(void **state)
+{
+	struct sn_predefined *p;
+	char id[257];
+	(void)state;
+	assert_int_equal(load("[*a*a*a*a*a*a*a*a*a*a*a*b]\n1 = never\n[*]\n1 = all\n", &p), 0);
+	memset(id, 'a', sizeof(id) - 1);
+	id[sizeof(id) - 1] = '\0';
+	for (int i = 0; i < 1000; i++)
+		assert_finds(p, id, 1, "all");
+	sn_predefined_free(p);
+}
+
+static void test_too_many_patterns(void **state)
+{
+	struct sn_predefined *p;
+	char text[2048];
+	int n = 0;
+	(void)state;
+	for (int i = 0; i < 65; i++)
+		n += snprintf(text + n, sizeof(text) - (size_t)n, "[p%d*]\n1 = a\n", i);
+	assert_int_equal(load(text, &p), -EINVAL);
+	assert_non_null(strstr(why, ":129: too many patterns"));
+}
+
 static void test_nothing(void **state)
 {
 	struct sn_predefined *p;
@@ -148,6 +199,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good_file),
+		cmocka_unit_test(test_patterns),
+		cmocka_unit_test(test_hostile_client_id),
+		cmocka_unit_test(test_too_many_patterns),
 		cmocka_unit_test(test_nothing),
 		cmocka_unit_test(test_mistakes),
 		cmocka_unit_test(test_unusable_files),
