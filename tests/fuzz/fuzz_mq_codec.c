@@ -38,10 +38,12 @@ static void visit_props(struct span props)
 	free(buf);
 }
 
-/* Not written back as they came: flags of MQTT 3.1 that mean nothing, and what MQTT 5 lets one
- * leave out of packets that end with a reason. */
+/* Not written back as they came: a padded length, flags of MQTT 3.1 that mean nothing, and what
+ * MQTT 5 lets one leave out of packets that end with a reason. */
 static bool is_canonical(const struct mq_header *h, const struct mq_packet *p)
 {
+	if (h->padded)
+		return false;
 	if (p->type == MQ_CONNECT)
 		return p->connect.level != MQ_V31;
 	if (p->version == MQ_V5 && mq_code_valid(p->type, p->from, 0) && p->type != MQ_CONNACK &&
