@@ -9,6 +9,8 @@
 
 #define SWEEP_MS 5000
 
+struct traffic cap_traffic = TRAFFIC("coap");
+
 struct cap_counts cap_counts = {
 	.requests = COUNT("coap.requests"),
 	.malformed = COUNT("coap.malformed"),
@@ -180,6 +182,7 @@ static int start(const struct env *env, const struct conf *conf, void **self)
 	const struct cap_conf *c = conf_section(conf, "coap");
 	struct cap *cap = must_calloc(1, sizeof(*cap));
 
+	traffic_register(&cap_traffic);
 	cap->env = *env;
 	cap->conf = *c;
 	cap->conf.listen = (struct conf_list){ 0 };

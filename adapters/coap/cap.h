@@ -7,6 +7,7 @@
 #include "gateway/base/list.h"
 #include "gateway/base/log.h"
 #include "gateway/base/timer.h"
+#include "gateway/base/traffic.h"
 
 #include <coap3/coap.h>
 
@@ -37,6 +38,9 @@ struct cap_counts {
 		challenged, overflowed;
 };
 extern struct cap_counts cap_counts;
+/* What leaves is counted when libcoap gets it: empty acknowledgements and repetitions are its own.
+ */
+extern struct traffic cap_traffic;
 
 struct cap {
 	struct env env;
@@ -72,6 +76,8 @@ struct cap_listener {
 /* 0, or a negative errno after one line in the log. */
 int cap_listen(struct cap *cap, const char *uri);
 void cap_listener_free(struct cap_listener *l);
+/* Gives a PDU to libcoap, which owns it then. False: it cannot be sent. */
+bool cap_send(coap_session_t *session, coap_pdu_t *pdu);
 /* "coap://HOST:PORT" into an address; -EINVAL. */
 int cap_listen_addr(const char *uri, struct addr *addr);
 

@@ -6,6 +6,8 @@
 #include "gateway/core/message.h"
 #include "gateway/core/topic.h"
 
+#define HEADER_LEN 4 /* RFC 7252, 3 */
+
 void cap_answer_init(struct cap_answer *a, uint8_t code)
 {
 	uint32_t retry_s = cap_retry_after(code);
@@ -88,7 +90,7 @@ static void put_options(struct sink *s, const struct cap_answer *a)
 
 size_t cap_answer_size(const struct cap_answer *a, size_t token_len)
 {
-	struct sink s = { .bytes = 4 + token_len };
+	struct sink s = { .bytes = HEADER_LEN + token_len };
 
 	put_options(&s, a);
 	return s.bytes + (a->payload.len ? 1 + a->payload.len : 0);
@@ -117,6 +119,24 @@ coap_pdu_t *cap_answer_pdu(const struct cap_answer *a, coap_session_t *session,
 		return pdu;
 	coap_delete_pdu(pdu);
 	return NULL;
+}
+
+size_t cap_pdu_size(const coap_pdu_t *pdu)
+{
+	coap_bin_const_t token = coap_pdu_get_token(pdu);
+	const uint8_t *end = token.s + token.length, *payload;
+	coap_opt_iterator_t it;
+	coap_opt_t *opt;
+	size_t len;
+
+	if (coap_get_data(pdu, &len, &payload)) {
+		end = payload + len;
+	} else {
+		coap_option_iterator_init(pdu, &it, COAP_OPT_ALL);
+		while ((opt = coap_option_next(&it)))
+			end = opt + coap_opt_size(opt);
+	}
+	return HEADER_LEN + (size_t)(end - token.s);
 }
 
 /* ---- representations ---- */

@@ -35,6 +35,8 @@ size_t cap_answer_size(const struct cap_answer *a, size_t token_len);
 /* Sets code, options and payload of a PDU that has its token already. False when it does not fit or
  * no memory is left: the PDU is of no use then. */
 bool cap_answer_write(const struct cap_answer *a, coap_pdu_t *pdu);
+/* What a PDU takes on the wire; its token must be the one it is sent with. */
+size_t cap_pdu_size(const coap_pdu_t *pdu);
 /* A PDU for a session, NULL when there is no memory. `code` 0 makes an empty message. */
 coap_pdu_t *cap_answer_pdu(const struct cap_answer *a, coap_session_t *session,
 	coap_pdu_type_t type, uint16_t mid, struct span token);

@@ -16,7 +16,7 @@ static void send_empty_ack(struct cap_exchange *x)
 	pdu = cap_answer_pdu(
 		&empty, x->client->session, COAP_MESSAGE_ACK, x->mid, span_of(NULL, 0));
 	if (pdu)
-		coap_send(x->client->session, pdu);
+		cap_send(x->client->session, pdu);
 	x->acknowledged = true;
 }
 
@@ -49,7 +49,7 @@ static void exchange_answer(struct cap_exchange *x, uint8_t code)
 	if (type == COAP_MESSAGE_CON)
 		cap_outbox_answer(c, pdu);
 	else
-		coap_send(c->session, pdu);
+		cap_send(c->session, pdu);
 }
 
 static void on_done(struct receipt *receipt, enum reason reason)

@@ -148,6 +148,8 @@ static unsigned glance_at(struct cap_listener *l, struct glance *g)
 		g[i].from_len = msgs[i].msg_hdr.msg_namelen;
 		if (msgs[i].msg_len < sizeof(g[i].head))
 			g[i].head[0] = 0;
+		traffic_one(&cap_traffic, TRAFFIC_PACKETS_IN);
+		traffic_add(&cap_traffic, TRAFFIC_BYTES_IN, msgs[i].msg_len);
 	}
 	if (n > 0)
 		count_overflow(l, &msgs[n - 1].msg_hdr);
@@ -204,6 +206,17 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	n = epoll_wait(fd, events, 2, 0);
 	if (n > 0)
 		process(arg, events, n);
+}
+
+bool cap_send(coap_session_t *session, coap_pdu_t *pdu)
+{
+	size_t size = cap_pdu_size(pdu);
+
+	if (coap_send(session, pdu) == COAP_INVALID_MID)
+		return false;
+	traffic_one(&cap_traffic, TRAFFIC_PACKETS_OUT);
+	traffic_add(&cap_traffic, TRAFFIC_BYTES_OUT, size);
+	return true;
 }
 
 /* ---- what libcoap calls ---- */

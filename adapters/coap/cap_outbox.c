@@ -106,7 +106,7 @@ static void send_answer(struct cap_client *c, struct cap_note *n)
 	coap_pdu_t *pdu = n->pdu;
 
 	n->pdu = NULL;
-	if (coap_send(c->session, pdu) != COAP_INVALID_MID)
+	if (cap_send(c->session, pdu))
 		in_flight(c, NULL, mid);
 }
 
@@ -126,11 +126,13 @@ static void send_notification(struct cap_client *c, struct cap_note *n)
 	coap_pdu_t *pdu =
 		cap_observe_pdu(o, n->message, confirm ? COAP_MESSAGE_CON : COAP_MESSAGE_NON, mid);
 
-	if (!pdu || coap_send(c->session, pdu) == COAP_INVALID_MID) {
+	if (!pdu || !cap_send(c->session, pdu)) {
 		count_one(&cap_counts.dropped);
 		return;
 	}
 	count_one(&cap_counts.notified);
+	traffic_one(&cap_traffic, TRAFFIC_PUBLISH_OUT);
+	traffic_add(&cap_traffic, TRAFFIC_PAYLOAD_OUT, n->message->payload_len);
 	if (confirm) {
 		o->run = 0;
 		in_flight(c, o, mid);

@@ -72,6 +72,8 @@ static void publish_body(struct cap_request *rq, struct span body, bool retain, 
 {
 	struct message *m = message_of(rq, body, retain);
 
+	traffic_one(&cap_traffic, TRAFFIC_PUBLISH_IN);
+	traffic_add(&cap_traffic, TRAFFIC_PAYLOAD_IN, body.len);
 	if (!m) {
 		count_one(&cap_counts.refused);
 		cap_reply_code(rq, COAP_RESPONSE_CODE(503));

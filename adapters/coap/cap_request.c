@@ -253,17 +253,13 @@ static void no_room(struct cap_request *rq)
 	cap_answer_write(&a, rq->response);
 }
 
-void cap_on_request(coap_resource_t *resource, coap_session_t *session, const coap_pdu_t *pdu,
-	const coap_string_t *query, coap_pdu_t *response)
+static void handle(struct cap_listener *l, coap_session_t *session, const coap_pdu_t *pdu,
+	coap_pdu_t *response)
 {
-	struct cap_listener *l = coap_get_app_data(coap_session_get_context(session));
 	struct cap_request rq = { .cap = l->cap, .response = response };
 	coap_pdu_type_t type = coap_pdu_get_type(pdu);
 	uint8_t code;
 
-	(void)resource;
-	(void)query;
-	count_one(&cap_counts.requests);
 	/* libcoap also calls for requests that hide in an acknowledgement or a reset. */
 	if (type != COAP_MESSAGE_CON && type != COAP_MESSAGE_NON) {
 		cap_reply_later(&rq);
@@ -282,4 +278,19 @@ void cap_on_request(coap_resource_t *resource, coap_session_t *session, const co
 		refuse(&rq, code);
 	else
 		admit(&rq);
+}
+
+void cap_on_request(coap_resource_t *resource, coap_session_t *session, const coap_pdu_t *pdu,
+	const coap_string_t *query, coap_pdu_t *response)
+{
+	struct cap_listener *l = coap_get_app_data(coap_session_get_context(session));
+
+	(void)resource;
+	(void)query;
+	count_one(&cap_counts.requests);
+	handle(l, session, pdu, response);
+	if (coap_pdu_get_code(response) == COAP_EMPTY_CODE) /* see cap_reply_later() */
+		return;
+	traffic_one(&cap_traffic, TRAFFIC_PACKETS_OUT);
+	traffic_add(&cap_traffic, TRAFFIC_BYTES_OUT, cap_pdu_size(response));
 }

@@ -137,6 +137,15 @@ void mq_conn_abort(struct mq_conn *c)
 	conn_release(c);
 }
 
+static int out_send(struct mq_conn *c)
+{
+	size_t before = c->out.bytes;
+	int e = mq_out_send(&c->out, c->stream);
+
+	traffic_add(&mq_traffic, TRAFFIC_BYTES_OUT, before - c->out.bytes);
+	return e;
+}
+
 #define FAREWELL_READS 16
 
 /* Unread input would make close() send a reset, which can overtake a CONNACK that refuses. */
@@ -145,7 +154,7 @@ static void conn_farewell(struct mq_conn *c)
 	bool last_words = c->out.bytes;
 	uint8_t rest[4096];
 
-	if (mq_out_send(&c->out, c->stream) == 0 && (mq_stream_end(c->stream) || last_words)) {
+	if (out_send(c) == 0 && (mq_stream_end(c->stream) || last_words)) {
 		shutdown(c->tcp.fd, SHUT_WR);
 		for (unsigned n = 0; n < FAREWELL_READS; n++)
 			if (recv(c->tcp.fd, rest, sizeof(rest), MSG_DONTWAIT) <= 0)
@@ -213,6 +222,7 @@ static void conn_read(struct mq_conn *c)
 	ssize_t n = mq_stream_read(c->stream, c->in.p + c->in.end, room);
 	if (n > 0) {
 		c->in.end += (size_t)n;
+		traffic_add(&mq_traffic, TRAFFIC_BYTES_IN, (uint64_t)n);
 	} else if (n != -EAGAIN) {
 		log_stream(c);
 		mq_conn_close(c, DETACH_LOST, n == -EPROTO ? R_PROTOCOL_ERROR : R_SUCCESS);
@@ -247,6 +257,7 @@ static bool conn_packet(struct mq_conn *c)
 	c->no_memory = why == R_BUSY;
 	if (c->no_memory)
 		return false;
+	traffic_one(&mq_traffic, TRAFFIC_PACKETS_IN);
 	if (reason_failed(why))
 		mq_conn_close(c, DETACH_LOST, why);
 	else
@@ -329,7 +340,7 @@ static void conn_watch(struct mq_conn *c)
 /* As mq_out_send(); what the stream itself has to say goes as well. */
 static int conn_write(struct mq_conn *c)
 {
-	int e = mq_out_send(&c->out, c->stream);
+	int e = out_send(c);
 
 	return e == 0 && c->stream->unsent ? (int)mq_stream_write(c->stream, NULL, 0) : e;
 }

@@ -25,7 +25,6 @@ struct mq_listener {
 	bool tls, ws;
 };
 
-static struct count accepted = COUNT("mqtt.accepted");
 static struct count turned_away = COUNT("mqtt.turned_away");
 
 static const struct {
@@ -95,7 +94,7 @@ static void take_peer(
 	set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	if (mq_conn_new(l->mqtt, fd, &peer, l->tls, l->ws))
-		count_one(&accepted);
+		traffic_one(&mq_traffic, TRAFFIC_SOCKETS);
 }
 
 static bool out_of_resources(int e)

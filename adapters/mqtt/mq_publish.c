@@ -25,7 +25,6 @@ struct held {
 	uint16_t packet_id;
 };
 
-static struct count received = COUNT("mqtt.publish_received");
 static struct count withheld = COUNT("mqtt.publish_withheld");
 static struct count dropped_qos0 = COUNT("mqtt.publish_qos0_dropped");
 static struct count unauthorised = COUNT("mqtt.publish_unauthorised");
@@ -237,7 +236,7 @@ static enum reason check_message(
 	return mq_payload_well_formed(pub->payload, props) ? R_SUCCESS : R_PAYLOAD_FORMAT;
 }
 
-enum reason mq_publish_receive(struct mq_conn *c, const struct mq_packet *p)
+static enum reason receive(struct mq_conn *c, const struct mq_packet *p)
 {
 	struct mq_publish pub = p->publish;
 
@@ -256,8 +255,17 @@ enum reason mq_publish_receive(struct mq_conn *c, const struct mq_packet *p)
 	message_unref(m);
 	if (why == R_BUSY)
 		timer_arm(&c->timer, RETRY_MS);
-	else
-		count_one(&received);
+	return why;
+}
+
+enum reason mq_publish_receive(struct mq_conn *c, const struct mq_packet *p)
+{
+	enum reason why = receive(c, p);
+
+	if (why != R_BUSY) { /* else it comes here again */
+		traffic_one(&mq_traffic, TRAFFIC_PUBLISH_IN);
+		traffic_add(&mq_traffic, TRAFFIC_PAYLOAD_IN, p->publish.payload.len);
+	}
 	return why;
 }
 

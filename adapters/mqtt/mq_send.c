@@ -2,13 +2,10 @@
 
 #include "adapters/mqtt/mq_props.h"
 #include "adapters/mqtt/mqtt.h"
-#include "gateway/base/count.h"
 #include "gateway/core/sub_ids.h"
 
 #include <assert.h>
 #include <errno.h>
-
-static struct count sent_packets = COUNT("mqtt.publish_sent");
 
 /* Shorter topics gain nothing: an alias costs three octets itself. */
 #define ALIAS_TOPIC_MIN 4
@@ -36,10 +33,12 @@ void mq_conn_send(struct mq_conn *c, const struct mq_packet *packet)
 		len = encode(&p, buf, sizeof(buf));
 	}
 	mq_conn_mark(c);
-	if (c->v5 && len > c->v5->max_packet)
+	if (c->v5 && len > c->v5->max_packet) {
 		c->doom = R_TOO_LARGE;
-	else
-		mq_out_put(&c->out, span_of(buf, len));
+		return;
+	}
+	mq_out_put(&c->out, span_of(buf, len));
+	traffic_one(&mq_traffic, TRAFFIC_PACKETS_OUT);
 }
 
 void mq_conn_send_ack(struct mq_conn *c, enum mq_type type, uint16_t packet_id)
@@ -187,7 +186,9 @@ int mq_deliver(struct link *l, struct delivery *d)
 	if (c->v5)
 		put_props(&c->out, &o, d);
 	mq_out_share(&c->out, d->msg, o.payload);
-	count_one(&sent_packets);
+	traffic_one(&mq_traffic, TRAFFIC_PACKETS_OUT);
+	traffic_one(&mq_traffic, TRAFFIC_PUBLISH_OUT);
+	traffic_add(&mq_traffic, TRAFFIC_PAYLOAD_OUT, o.payload.len);
 	mq_conn_mark(c);
 	return 0;
 }

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+struct traffic mq_traffic = TRAFFIC("mqtt");
+
 /* Descriptors left to the rest of the gateway when connections are counted. */
 #define DESCRIPTORS_RESERVED 64
 
@@ -139,6 +141,7 @@ static int mqtt_start(const struct env *env, const struct conf *conf, void **sel
 	const struct mqtt_conf *mc = conf_section(conf, "mqtt");
 	struct mqtt *m = must_calloc(1, sizeof(*m));
 
+	traffic_register(&mq_traffic);
 	m->env = *env;
 	list_init(&m->listeners);
 	list_init(&m->conns);

@@ -7,6 +7,7 @@
 #include "adapters/mqtt/mq_ws.h"
 #include "gateway/base/list.h"
 #include "gateway/base/timer.h"
+#include "gateway/base/traffic.h"
 
 struct ssl_ctx_st;
 
@@ -31,6 +32,8 @@ struct mqtt {
 	uint16_t receive_max, max_keepalive_s; /* max_keepalive_s 0: none */
 	uint32_t max_expiry_s;                 /* 0: none */
 };
+
+extern struct traffic mq_traffic;
 
 /* The longest packet that is taken, all of its octets. */
 static inline uint32_t mqtt_max_packet(const struct mqtt *m)

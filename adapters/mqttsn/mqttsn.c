@@ -156,6 +156,7 @@ static int start(const struct env *env, const struct conf *conf, void **self)
 	if (load_predefined(c, &predefined) < 0)
 		return -EINVAL;
 	struct sn_gateway *gw = must_calloc(1, sizeof(*gw));
+	traffic_register(&sn_traffic);
 	sn_gateway_init(gw, env, c, predefined);
 	int rc = open_groups(gw, conf);
 	if (rc < 0) {

@@ -9,6 +9,7 @@
 #include "adapters/mqttsn/sn_predefined.h"
 #include "adapters/mqttsn/sn_socket.h"
 #include "gateway/base/list.h"
+#include "gateway/base/traffic.h"
 #include "gateway/core/ptrtable.h"
 
 #include <stdbool.h>
@@ -71,6 +72,8 @@ struct sn_gateway {
 	/* A message is encoded here, and the encapsulation put in front of it. */
 	uint8_t scratch[SN_FORWARD_MAX + SN_DATAGRAM_MAX];
 };
+
+extern struct traffic sn_traffic;
 
 /* `gw` is zeroed memory; it takes `predefined` over. Sockets are added by the caller. */
 void sn_gateway_init(struct sn_gateway *gw, const struct env *env, const struct sn_conf *conf,

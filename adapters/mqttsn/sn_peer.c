@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct traffic sn_traffic = TRAFFIC("mqttsn");
+
 static struct count lost = COUNT("mqttsn.lost");
 static struct count unsent = COUNT("mqttsn.no_room");
 
@@ -93,15 +95,24 @@ static int send_scratch(struct sn_gateway *gw, const struct sn_route *to, size_t
 		return 0;
 	memcpy(at, header, head);
 	int rc = to->socket->ops->send(to->socket, &to->addr, span_of(at, head + len));
-	if (rc < 0)
+	if (rc < 0) {
 		count_one(&unsent);
-	return rc;
+		return rc;
+	}
+	traffic_one(&sn_traffic, TRAFFIC_PACKETS_OUT);
+	traffic_add(&sn_traffic, TRAFFIC_BYTES_OUT, head + len);
+	return 0;
 }
 
 int sn_send(struct sn_gateway *gw, const struct sn_route *to, const struct sn_packet *p)
 {
 	int n = sn_encode(p, gw->scratch + SN_FORWARD_MAX, SN_DATAGRAM_MAX);
-	return n < 0 ? n : send_scratch(gw, to, (size_t)n);
+	int rc = n < 0 ? n : send_scratch(gw, to, (size_t)n);
+	if (rc == 0 && p->type == SN_PUBLISH) {
+		traffic_one(&sn_traffic, TRAFFIC_PUBLISH_OUT);
+		traffic_add(&sn_traffic, TRAFFIC_PAYLOAD_OUT, p->data.len);
+	}
+	return rc;
 }
 
 int sn_send_bytes(struct sn_gateway *gw, const struct sn_route *to, struct span message)

@@ -127,11 +127,20 @@ static void dispatch(const struct sn_input *in)
 		sn_settle(peer);
 }
 
+static void count_publish(const struct sn_packet *p)
+{
+	if (p->type != SN_PUBLISH)
+		return;
+	traffic_one(&sn_traffic, TRAFFIC_PUBLISH_IN);
+	traffic_add(&sn_traffic, TRAFFIC_PAYLOAD_IN, p->data.len);
+}
+
 /* `in->p` is what sn_decode() made of `message`, and `err` what it said. */
 static void receive(struct sn_input *in, struct span message, int err)
 {
 	uint8_t answer[SN_V2_CONNACK_LEN];
 	if (err == 0) {
+		count_publish(in->p);
 		in->peer = sn_peer_find(in->gw, in->from);
 		dispatch(in);
 	} else if (!in->multicast && sn_v2_connect(message, answer)) {
@@ -167,6 +176,8 @@ static void take(
 {
 	struct sn_packet p;
 	int err = sn_decode(&p, datagram);
+	traffic_one(&sn_traffic, TRAFFIC_PACKETS_IN);
+	traffic_add(&sn_traffic, TRAFFIC_BYTES_IN, datagram.len);
 	struct sn_input in = { .gw = gw, .from = from, .p = &p, .multicast = multicast };
 	if (err == 0 && p.type == SN_ENCAPSULATED)
 		receive_forwarded(&in);

@@ -22,8 +22,6 @@
 #define OUT_BYTES    (256 * 1024)
 #define SOCKET_BYTES (4 * 1024 * 1024)
 
-static struct count received = COUNT("mqttsn.received");
-static struct count sent = COUNT("mqttsn.sent");
 static struct count overflowed = COUNT("mqttsn.kernel_drops");
 static struct count unsent = COUNT("mqttsn.send_failed");
 
@@ -104,7 +102,6 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	int n = recvmmsg(fd, u->in.msgs, BATCH, MSG_DONTWAIT, NULL);
 	if (n <= 0)
 		return;
-	count_add(&received, (uint64_t)n);
 	for (unsigned i = 0; i < (unsigned)n; i++)
 		take_in(u, i);
 }
@@ -130,7 +127,6 @@ static void udp_flush(struct sn_socket *s)
 		int n = sendmmsg(
 			u->fd, u->out.msgs + u->out_at, u->n_out - u->out_at, MSG_DONTWAIT);
 		if (n > 0) {
-			count_add(&sent, (uint64_t)n);
 			u->out_at += (unsigned)n;
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
 			event_add(u->write, NULL);

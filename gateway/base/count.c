@@ -4,7 +4,7 @@
 
 static struct list registered = LIST_INIT(registered); /* by name */
 
-static void count_register(struct count *c)
+void count_register(struct count *c)
 {
 	struct list *at;
 	list_for_each(at, &registered) {
@@ -12,13 +12,6 @@ static void count_register(struct count *c)
 			break;
 	}
 	list_insert_before(at, &c->node);
-}
-
-void count_add(struct count *c, uint64_t n)
-{
-	if (!c->node.next)
-		count_register(c);
-	c->n += n;
 }
 
 void counts_each(void (*each)(const struct count *, void *), void *arg)

@@ -20,13 +20,19 @@ struct count {
 		}                                                                                  \
 	}
 
-void count_add(struct count *c, uint64_t n);
+/* What count_add() does at the first use. */
+void count_register(struct count *c);
+
+static inline void count_add(struct count *c, uint64_t n)
+{
+	if (!c->node.next)
+		count_register(c);
+	c->n += n;
+}
+
 static inline void count_one(struct count *c)
 {
-	if (c->node.next)
-		c->n++;
-	else
-		count_add(c, 1);
+	count_add(c, 1);
 }
 
 /* In name order. */

@@ -31,7 +31,7 @@ def test_values(site):
         dev.publish("a/b", b"%d" % n, qos=1, retain=True)
     until(lambda: value(watcher, "clients/connected") == "2", "two clients")
     until(lambda: int(value(watcher, "publish/messages/received") or 0) >= 10, "the publishes counted")
-    until(lambda: int(value(watcher, "counters/mqttsn/received") or 0) >= 10, "the adapter's counter")
+    until(lambda: int(value(watcher, "counters/mqttsn/packets_received") or 0) >= 10, "the adapter's counter")
     until(lambda: float(value(watcher, "load/publish/received/1min") or 0) > 0, "a load average")
     assert int(value(watcher, "retained messages/count")) >= 1
     assert int(value(watcher, "subscriptions/count")) >= 1
