@@ -108,8 +108,8 @@ static void measure(struct outgoing *o, const struct delivery *d, bool v5)
 	size_t rest = (o->known ? 2 : o->topic.len) + o->payload.len;
 
 	if (v5) {
-		o->own_props =
-			(o->alias ? 3u : 0u) + (o->has_life ? 5u : 0u) + ids_size(d->sub_ids);
+		o->own_props = (o->alias ? 3u : 0u) + (o->has_life ? 5u : 0u) +
+			       ids_size(delivery_sub_ids(d));
 		size_t props = o->own_props + o->props.len;
 		rest += mq_varint_size((uint32_t)props) + props;
 	}
@@ -156,7 +156,7 @@ static void put_props(struct mq_out *out, const struct outgoing *o, const struct
 	if (o->has_life)
 		mq_put_number(&w, MQ_PROP_MESSAGE_EXPIRY, o->life_s);
 	mq_out_put(out, span_of(buf, w.len));
-	put_ids(out, d->sub_ids);
+	put_ids(out, delivery_sub_ids(d));
 	mq_out_put(out, o->props);
 }
 

@@ -1,11 +1,7 @@
 #include "gateway/core/outqueue.h"
 
-#include "gateway/core/sub_ids.h"
-
 #include <errno.h>
 #include <stdlib.h>
-
-_Static_assert(sizeof(struct delivery) <= 40, "one for each message of each session");
 
 struct outqueue *outqueue_new(struct session *s, const struct sessions_conf *conf)
 {
@@ -14,9 +10,8 @@ struct outqueue *outqueue_new(struct session *s, const struct sessions_conf *con
 		return NULL;
 	q->session = s;
 	q->conf = conf;
-	list_init(&q->queue);
-	list_init(&q->in_flight);
-	q->resume = &q->in_flight;
+	delivery_list_init(&q->queue);
+	delivery_list_init(&q->in_flight);
 	return q;
 }
 
@@ -26,30 +21,10 @@ static uint32_t outstanding(const struct outqueue *q)
 	return q->n_in_flight - q->n_due;
 }
 
-static struct delivery delivery_of(struct message *m, const struct offer *o)
-{
-	return (struct delivery){
-		.msg = m,
-		.queued_ticks = (uint32_t)(clock_ms() / DELIVERY_TICK_MS),
-		.sub_ids = o->sub_ids,
-		.qos = o->qos,
-		.state = DELIVERY_QUEUED,
-		.retain = o->retain,
-	};
-}
-
-static void delivery_free(struct outqueue *q, struct delivery *d)
+static void let_go(struct outqueue *q, struct delivery *d)
 {
 	q->bytes -= message_size(d->msg);
-	message_unref(d->msg);
-	sub_ids_unref(d->sub_ids);
-	free(d);
-}
-
-static void unqueue(struct outqueue *q, struct delivery *d)
-{
-	list_remove(&d->node);
-	q->n_queued--;
+	delivery_free(d);
 }
 
 static void set_due(struct outqueue *q, struct delivery *d, bool due)
@@ -66,18 +41,20 @@ static void set_due(struct outqueue *q, struct delivery *d, bool due)
 static void make_due(struct outqueue *q, struct delivery *d)
 {
 	set_due(q, d, true);
-	q->resume = q->in_flight.next;
+	q->resume = q->in_flight.first;
 }
 
 static void land(struct outqueue *q, struct delivery *d)
 {
+	struct delivery **link = idmap_take(&q->by_id, d->packet_id);
 	set_due(q, d, false);
-	idmap_take(&q->by_id, d->packet_id);
-	if (q->resume == &d->node)
-		q->resume = d->node.next;
-	list_remove(&d->node);
+	if (q->resume == d)
+		q->resume = d->next;
+	delivery_take(&q->in_flight, link);
+	if (*link)
+		idmap_put(&q->by_id, (*link)->packet_id, link);
 	q->n_in_flight--;
-	delivery_free(q, d);
+	let_go(q, d);
 }
 
 /* Round robin through 1..65535, past those in use. The window leaves some free. */
@@ -130,43 +107,48 @@ static int send_queued(struct outqueue *q, struct delivery *d)
 	return 0;
 }
 
-static void take_off(struct outqueue *q, struct delivery *d)
+static struct delivery *unqueue(struct outqueue *q, struct delivery **link)
 {
-	unqueue(q, d);
+	q->n_queued--;
+	return delivery_take(&q->queue, link);
+}
+
+/* The head was sent. */
+static void take_off(struct outqueue *q)
+{
+	struct delivery *d = unqueue(q, &q->queue.first);
 	if (!d->qos) {
-		delivery_free(q, d);
+		let_go(q, d);
 		return;
 	}
 	q->session->last_id = d->packet_id;
 	d->state = DELIVERY_SENT;
-	list_append(&q->in_flight, &d->node);
+	idmap_put(&q->by_id, d->packet_id, delivery_append(&q->in_flight, d));
 	q->n_in_flight++;
-	idmap_put(&q->by_id, d->packet_id, d);
 }
 
-static void drop_queued(struct outqueue *q, struct delivery *d, enum drop why)
+static void drop_queued(struct outqueue *q, struct delivery **link, enum drop why)
 {
-	unqueue(q, d);
-	delivery_free(q, d);
+	let_go(q, unqueue(q, link));
 	session_drop(q->session, why);
 }
 
 static bool too_old(const struct outqueue *q, const struct delivery *d)
 {
 	const struct queue_policy *policy = q->session->queue_policy;
-	if (!policy || !policy->age_ms)
-		return false;
-	int64_t queued_ms = d->queued_ticks * (int64_t)DELIVERY_TICK_MS;
-	return clock_ms() - queued_ms >= policy->age_ms;
+	return policy && policy->age_ms && delivery_age_ms(d) >= policy->age_ms;
 }
 
 /* The head may have become useless while it waited. */
-static bool drop_stale(struct outqueue *q, struct delivery *d)
+static bool drop_stale_head(struct outqueue *q)
 {
+	const struct delivery *d = q->queue.first;
+	if (!d)
+		return false;
 	if (message_expired(d->msg))
-		drop_queued(q, d, DROP_EXPIRED);
+		drop_queued(q, &q->queue.first, DROP_EXPIRED);
 	else if (too_old(q, d))
-		drop_queued(q, d, DROP_TOO_OLD);
+		drop_queued(q, &q->queue.first, DROP_TOO_OLD);
 	else
 		return false;
 	return true;
@@ -175,20 +157,18 @@ static bool drop_stale(struct outqueue *q, struct delivery *d)
 /* True when the head has gone, one way or another. */
 static bool pump_head(struct outqueue *q)
 {
-	if (list_empty(&q->queue))
-		return false;
-	struct delivery *d = list_first(&q->queue, struct delivery, node);
-	if (drop_stale(q, d))
+	if (drop_stale_head(q))
 		return true;
-	if (d->qos && outstanding(q) >= q->session->window)
+	struct delivery *d = q->queue.first;
+	if (!d || (d->qos && outstanding(q) >= q->session->window))
 		return false;
 	int err = send_queued(q, d);
 	if (err == -EAGAIN)
 		return false;
 	if (err)
-		drop_queued(q, d, drop_for(err));
+		drop_queued(q, &q->queue.first, drop_for(err));
 	else
-		take_off(q, d);
+		take_off(q);
 	return true;
 }
 
@@ -215,10 +195,10 @@ static bool send_again(struct outqueue *q, struct delivery *d)
 static bool pump_due(struct outqueue *q)
 {
 	while (q->n_due && q->session->link) {
-		struct delivery *d = list_entry(q->resume, struct delivery, node);
-		q->resume = q->resume->next;
+		struct delivery *d = q->resume;
+		q->resume = d->next;
 		if (d->due && !send_again(q, d)) {
-			q->resume = &d->node;
+			q->resume = d;
 			return false;
 		}
 	}
@@ -227,11 +207,12 @@ static bool pump_due(struct outqueue *q)
 
 static void drop_qos0(struct outqueue *q)
 {
-	struct list *pos, *tmp;
-	list_for_each_safe(pos, tmp, &q->queue) {
-		struct delivery *d = list_entry(pos, struct delivery, node);
-		if (!d->qos)
-			drop_queued(q, d, DROP_OFFLINE);
+	struct delivery **link = &q->queue.first;
+	while (*link) {
+		if ((*link)->qos)
+			link = &(*link)->next;
+		else
+			drop_queued(q, link, DROP_OFFLINE);
 	}
 }
 
@@ -254,16 +235,14 @@ void outqueue_detached(struct outqueue *q)
 
 void outqueue_attached(struct outqueue *q)
 {
-	struct list *pos;
-	list_for_each(pos, &q->in_flight) {
-		struct delivery *d = list_entry(pos, struct delivery, node);
+	for (struct delivery *d = q->in_flight.first; d; d = d->next) {
 		if (d->state == DELIVERY_SENT) {
 			d->state = DELIVERY_QUEUED;
 			d->dup = true;
 		}
 		set_due(q, d, true);
 	}
-	q->resume = q->in_flight.next;
+	q->resume = q->in_flight.first;
 }
 
 static int64_t lower(int64_t all, int64_t own)
@@ -308,31 +287,35 @@ bool outqueue_ready(const struct outqueue *q, const struct message *m)
 	return q->session->link && fits(q, message_size(m));
 }
 
-static void drop_stale_head(struct outqueue *q)
+static void drop_stale(struct outqueue *q)
 {
-	while (!list_empty(&q->queue) &&
-		drop_stale(q, list_first(&q->queue, struct delivery, node)))
+	while (drop_stale_head(q))
 		;
 }
 
 static bool give_way(struct outqueue *q, const struct message *incoming)
 {
 	bool outdated;
-	struct delivery *d =
+	struct delivery **link =
 		queue_policy_victim(q->session->queue_policy, &q->queue, incoming, &outdated);
-	if (d)
-		drop_queued(q, d, outdated ? DROP_OUTDATED : DROP_QUEUE_FULL);
-	return d != NULL;
+	if (link)
+		drop_queued(q, link, outdated ? DROP_OUTDATED : DROP_QUEUE_FULL);
+	return link != NULL;
+}
+
+static size_t in_flight_bytes(const struct outqueue *q)
+{
+	size_t bytes = 0;
+	for (const struct delivery *d = q->in_flight.first; d; d = d->next)
+		bytes += message_size(d->msg);
+	return bytes;
 }
 
 /* Whether the message would fit if all that can be dropped were; if not, nothing need be. */
 static bool could_fit(const struct outqueue *q, size_t size)
 {
-	size_t kept = 0;
-	const struct list *pos;
-	list_for_each(pos, &q->in_flight)
-		kept += message_size(list_entry((struct list *)pos, struct delivery, node)->msg);
-	return within(q->n_in_flight + 1u, max_messages(q)) && within(kept + size, max_bytes(q));
+	return within(q->n_in_flight + 1u, max_messages(q)) &&
+	       within(in_flight_bytes(q) + size, max_bytes(q));
 }
 
 /* What is stale goes first, then what the policy gives up. */
@@ -342,7 +325,7 @@ static bool make_room(struct outqueue *q, const struct message *m)
 	size_t size = message_size(m);
 	if (q->pumping) /* the link holds the head */
 		return fits(q, size);
-	drop_stale_head(q);
+	drop_stale(q);
 	if (fits(q, size))
 		return true;
 	if (!policy || policy->full == QUEUE_NEWEST || !could_fit(q, size))
@@ -352,15 +335,35 @@ static bool make_room(struct outqueue *q, const struct message *m)
 	return true;
 }
 
+static bool within_limits(const struct outqueue *q)
+{
+	return within(outqueue_length(q), max_messages(q)) && within(q->bytes, max_bytes(q));
+}
+
+/* What QUEUE_NEWEST would not have taken: all from the first on that finds no room. */
+static void drop_newest(struct outqueue *q)
+{
+	size_t n = q->n_in_flight, bytes = in_flight_bytes(q);
+	struct delivery **link = &q->queue.first;
+	for (; *link; link = &(*link)->next) {
+		bytes += message_size((*link)->msg);
+		if (++n > 1 && !(within(n, max_messages(q)) && within(bytes, max_bytes(q))))
+			break;
+	}
+	while (*link)
+		drop_queued(q, link, DROP_QUEUE_FULL);
+}
+
 void outqueue_trim(struct outqueue *q)
 {
-	if (!q->session->queue_policy || q->pumping)
+	const struct queue_policy *policy = q->session->queue_policy;
+	if (!policy || q->pumping)
 		return;
-	drop_stale_head(q);
-	while (!within(outqueue_length(q), max_messages(q)) || !within(q->bytes, max_bytes(q))) {
-		if (outqueue_length(q) == 1 || !give_way(q, NULL))
-			return;
-	}
+	drop_stale(q);
+	if (policy->full == QUEUE_NEWEST)
+		drop_newest(q);
+	while (!within_limits(q) && outqueue_length(q) > 1 && give_way(q, NULL))
+		;
 }
 
 static enum reason enqueue(struct outqueue *q, struct message *m, const struct offer *o)
@@ -369,14 +372,12 @@ static enum reason enqueue(struct outqueue *q, struct message *m, const struct o
 		session_drop(q->session, DROP_QUEUE_FULL);
 		return R_QUOTA;
 	}
-	struct delivery *d = malloc(sizeof(*d));
+	struct delivery *d = delivery_new(m, o);
 	if (!d) {
 		session_drop(q->session, DROP_NO_MEMORY);
 		return R_QUOTA;
 	}
-	*d = delivery_of(message_ref(m), o);
-	sub_ids_ref(d->sub_ids);
-	list_append(&q->queue, &d->node);
+	delivery_append(&q->queue, d);
 	q->n_queued++;
 	q->bytes += message_size(m);
 	return R_SUCCESS;
@@ -402,9 +403,9 @@ enum reason outqueue_offer(struct outqueue *q, struct message *m, const struct o
 	if (message_expired(m))
 		return refuse(q, DROP_EXPIRED);
 	/* QoS 0 to a client that keeps up costs no allocation. */
-	if (!o->qos && list_empty(&q->queue) && !q->n_due && !q->pumping) {
-		struct delivery d = delivery_of(m, o);
-		int err = send_queued(q, &d);
+	if (!o->qos && !q->queue.first && !q->n_due && !q->pumping) {
+		struct delivery_with_ids d;
+		int err = send_queued(q, delivery_init(&d, m, o));
 		if (err != -EAGAIN)
 			return err ? refuse(q, drop_for(err)) : R_SUCCESS;
 	}
@@ -474,11 +475,10 @@ bool outqueue_requeue(struct outqueue *q, uint16_t packet_id)
 	return true;
 }
 
-static void count_lost(struct outqueue *q, struct list *l)
+static void count_lost(struct outqueue *q, const struct delivery_list *l)
 {
-	struct list *pos;
-	list_for_each(pos, l) {
-		if (list_entry(pos, struct delivery, node)->state != DELIVERY_RELEASED)
+	for (const struct delivery *d = l->first; d; d = d->next) {
+		if (d->state != DELIVERY_RELEASED)
 			session_drop(q->session, DROP_SESSION_END);
 	}
 }
@@ -489,21 +489,18 @@ void outqueue_end(struct outqueue *q)
 	count_lost(q, &q->queue);
 }
 
-static void free_list(struct outqueue *q, struct list *l)
+static void free_list(struct delivery_list *l)
 {
-	while (!list_empty(l)) {
-		struct delivery *d = list_first(l, struct delivery, node);
-		list_remove(&d->node);
-		delivery_free(q, d);
-	}
+	while (l->first)
+		delivery_free(delivery_take(l, &l->first));
 }
 
 void outqueue_free(struct outqueue *q)
 {
 	if (!q)
 		return;
-	free_list(q, &q->in_flight);
-	free_list(q, &q->queue);
+	free_list(&q->in_flight);
+	free_list(&q->queue);
 	idmap_destroy(&q->by_id);
 	free(q);
 }

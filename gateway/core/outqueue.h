@@ -19,11 +19,11 @@
 struct outqueue {
 	struct session *session;          /* borrowed; has the window, the policy and the last id */
 	const struct sessions_conf *conf; /* borrowed; the limits, read anew each time */
-	struct list queue;                /* of delivery.node */
-	struct list in_flight;            /* of delivery.node, in the order of first sending */
-	struct list *resume;              /* nothing before this entry of in_flight is due */
-	struct idmap by_id;               /* all in flight */
-	size_t bytes;                     /* message_size() of all held */
+	struct delivery_list queue;       /* owned */
+	struct delivery_list in_flight;   /* owned; in the order of first sending */
+	struct delivery *resume; /* nothing before this entry of in_flight is due; NULL: nothing */
+	struct idmap by_id;      /* of all in flight the link (struct delivery **) */
+	size_t bytes;            /* message_size() of all held */
 	uint32_t n_queued, n_in_flight, n_due;
 	bool pumping; /* inside a call of the link */
 };
@@ -62,7 +62,8 @@ bool outqueue_requeue(struct outqueue *q, uint16_t packet_id);
 
 static inline struct delivery *outqueue_in_flight(const struct outqueue *q, uint16_t packet_id)
 {
-	return idmap_get(&q->by_id, packet_id);
+	struct delivery **link = idmap_get(&q->by_id, packet_id);
+	return link ? *link : NULL;
 }
 
 static inline size_t outqueue_length(const struct outqueue *q)

@@ -1,9 +1,9 @@
 #ifndef TIDEGATE_CORE_QUEUE_POLICY_H
 #define TIDEGATE_CORE_QUEUE_POLICY_H
 
-#include "gateway/base/list.h"
 #include "gateway/core/message.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What a queue may hold while its client does not collect (a sleeper's mail), and what gives way
@@ -21,12 +21,12 @@ struct queue_policy {
 	int full;                /* enum queue_full */
 };
 
-struct delivery;
+struct delivery_list;
 
-/* The message that gives way in `queue` (of delivery.node, oldest first): for `incoming`, or for
- * nothing but the room when that is NULL. *outdated: the queue keeps a newer one of its topic, or
- * will. NULL: the queue is empty. */
-struct delivery *queue_policy_victim(const struct queue_policy *policy, const struct list *queue,
-	const struct message *incoming, bool *outdated);
+/* The link of the delivery that gives way in `queue` (oldest first): for `incoming`, or for nothing
+ * but the room when that is NULL. Not for QUEUE_NEWEST, where none of them does. *outdated: the
+ * queue keeps a newer one of its topic, or will. NULL: the queue is empty. */
+struct delivery **queue_policy_victim(const struct queue_policy *policy,
+	struct delivery_list *queue, const struct message *incoming, bool *outdated);
 
 #endif

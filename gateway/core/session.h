@@ -4,6 +4,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/reap.h"
 #include "gateway/base/timer.h"
+#include "gateway/core/delivery.h"
 #include "gateway/core/identity.h"
 #include "gateway/core/message.h"
 #include "gateway/core/queue_policy.h"
@@ -31,28 +32,6 @@ enum drop {
 	DROP_REASONS
 };
 const char *drop_name(enum drop d);
-
-/* One message on its way to one session. */
-enum delivery_state {
-	DELIVERY_QUEUED,
-	DELIVERY_SENT,
-	DELIVERY_RELEASED /* PUBREC came, PUBREL is due */
-};
-
-#define DELIVERY_TICK_MS 64
-struct delivery {
-	struct list node;      /* the session's */
-	struct message *msg;   /* counted */
-	uint32_t queued_ticks; /* DELIVERY_TICK_MS of the clock when it was taken */
-	uint32_t topic_hash;   /* of queue_policy.c; 0: not asked for yet */
-	uint32_t sub_ids;      /* counted, see sub_ids.h */
-	uint16_t packet_id;    /* 0 at QoS 0 */
-	uint8_t qos;
-	uint8_t state : 2;
-	bool dup : 1;
-	bool retain : 1;
-	bool due : 1; /* the queue's: in flight, but still to be sent (again) on the present link */
-};
 
 /* The way to a client while it is connected; embedded in sn_peer and mq_conn. `deliver` and
  * `release` write into the link's output buffer; the socket is written when the turn ends. None of

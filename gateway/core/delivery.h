@@ -1,0 +1,95 @@
+#ifndef TIDEGATE_CORE_DELIVERY_H
+#define TIDEGATE_CORE_DELIVERY_H
+
+#include "gateway/base/clock.h"
+#include "gateway/core/message.h"
+#include "gateway/core/router.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One message on its way to one session. */
+enum delivery_state {
+	DELIVERY_QUEUED,
+	DELIVERY_SENT,
+	DELIVERY_RELEASED /* PUBREC came, PUBREL is due */
+};
+
+/* There is one for each message of each session: with the eight octets that malloc() adds it takes
+ * 32. */
+struct delivery {
+	struct delivery *next; /* the list's */
+	struct message *msg;   /* counted */
+	uint32_t queued_ticks; /* DELIVERY_TICK_MS of the clock when it was taken */
+	uint16_t packet_id;    /* 0 at QoS 0 */
+	uint8_t qos : 2;
+	uint8_t state : 2; /* enum delivery_state */
+	bool dup : 1;
+	bool retain : 1;
+	bool due : 1;     /* the queue's: in flight, but still to be sent (again) on this link */
+	bool has_ids : 1; /* is a struct delivery_with_ids */
+};
+#define DELIVERY_TICK_MS 64
+_Static_assert(sizeof(struct delivery) <= 24, "a further reference to a message takes 32 octets");
+
+/* Few have subscription identifiers. */
+struct delivery_with_ids {
+	struct delivery delivery;
+	uint32_t sub_ids; /* counted, see sub_ids.h */
+};
+
+/* Of the content of an offer, but without a reference to the message or the identifiers: good
+ * during the offer. Returns d->delivery. */
+struct delivery *delivery_init(
+	struct delivery_with_ids *d, struct message *m, const struct offer *o);
+/* Takes references. NULL: no memory. */
+struct delivery *delivery_new(struct message *m, const struct offer *o);
+void delivery_free(struct delivery *d);
+
+static inline uint32_t delivery_sub_ids(const struct delivery *d)
+{
+	return d->has_ids ? container_of(d, const struct delivery_with_ids, delivery)->sub_ids : 0;
+}
+
+static inline int64_t delivery_age_ms(const struct delivery *d)
+{
+	return clock_ms() - d->queued_ticks * (int64_t)DELIVERY_TICK_MS;
+}
+
+/* Deliveries in order, linked one way: half of what a struct list would cost each of them. An entry
+ * is named by the link that leads to it, which is in the entry before or in the head; so it can be
+ * taken out of the middle at once. Appending, and taking out others than the entry itself and its
+ * predecessor, leaves a link good. */
+struct delivery_list {
+	struct delivery *first; /* owned; NULL: empty */
+	struct delivery **end;  /* the link at which the next one will hang */
+};
+
+static inline void delivery_list_init(struct delivery_list *l)
+{
+	l->first = NULL;
+	l->end = &l->first;
+}
+
+/* Returns its link. */
+static inline struct delivery **delivery_append(struct delivery_list *l, struct delivery *d)
+{
+	struct delivery **link = l->end;
+	d->next = NULL;
+	*link = d;
+	l->end = &d->next;
+	return link;
+}
+
+/* Takes out *link and returns it; from then on the link leads to what came behind it, and of all
+ * links only that one's has changed. */
+static inline struct delivery *delivery_take(struct delivery_list *l, struct delivery **link)
+{
+	struct delivery *d = *link;
+	*link = d->next;
+	if (!d->next)
+		l->end = link;
+	return d;
+}
+
+#endif
