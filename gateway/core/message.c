@@ -10,13 +10,23 @@
 #include <endian.h>
 #include <stdlib.h>
 
-static size_t alive_bytes;
+static size_t alive, alive_bytes, alive_payload_bytes;
 static size_t budget_bytes; /* 0: none */
 static uint64_t last_seq;
 
 size_t messages_bytes(void)
 {
 	return alive_bytes;
+}
+
+size_t messages_count(void)
+{
+	return alive;
+}
+
+size_t messages_payload_bytes(void)
+{
+	return alive_payload_bytes;
 }
 
 void messages_set_budget(size_t bytes)
@@ -58,7 +68,9 @@ static struct message *make(const struct message_init *init, bool within_budget)
 	wr_span(&w, init->payload);
 	wr_span(&w, init->props);
 	assert(!w.bad && w.len == body);
+	alive++;
 	alive_bytes += message_size(m);
+	alive_payload_bytes += m->payload_len;
 	return m;
 }
 
@@ -81,7 +93,9 @@ void message_unref(struct message *m)
 	assert(m->refs > 0);
 	if (--m->refs > 0)
 		return;
+	alive--;
 	alive_bytes -= message_size(m);
+	alive_payload_bytes -= m->payload_len;
 	free(m);
 }
 

@@ -73,6 +73,9 @@ bool message_expired(const struct message *m);
 /* 64 bits over topic, payload and retain flag, to tell a repetition from another message. */
 uint64_t message_digest(const struct message *m);
 
+/* All messages alive, and the bytes of their payloads. */
+size_t messages_count(void);
+size_t messages_payload_bytes(void);
 /* All messages alive, in bytes, and the budget at which message_new() refuses (0: none). */
 size_t messages_bytes(void);
 void messages_set_budget(size_t bytes);

@@ -10,6 +10,12 @@ static struct count expired = COUNT("router.retained_expired");
  * 000 of them takes a minute, in steps too short to be noticed. */
 enum { SWEEP_MS = 1000, SWEEP_SLOTS = 4096 };
 
+/* The gateway's own ($SYS): no client can publish there, and there are as many as there are. */
+static bool is_own(const struct message *m)
+{
+	return m->origin == ORIGIN_GATEWAY && message_topic(m).p[0] == '$';
+}
+
 bool retain_admits(const struct router *r, const struct message *m)
 {
 	const struct router_limits *limits = &r->limits;
@@ -18,13 +24,39 @@ bool retain_admits(const struct router *r, const struct message *m)
 	struct topictree_stats now;
 
 	/* What makes nothing larger is let in even above the limits: clearing one, or replacing. */
-	if (m->payload_len == 0 || (old && size <= freed))
+	if (m->payload_len == 0 || is_own(m) || (old && size <= freed))
 		return true;
 	topictree_stats(r->tree, &now);
+	now.retained -= r->own_retained;
+	now.retained_bytes -= r->own_retained_bytes;
 	if (limits->max_retained && !old && now.retained >= limits->max_retained)
 		return false;
 	return limits->max_retained_bytes == 0 ||
 	       now.retained_bytes - freed + size <= (size_t)limits->max_retained_bytes;
+}
+
+static void count_own(struct router *r, const struct message *m, bool kept)
+{
+	if (!m || !is_own(m))
+		return;
+	r->own_retained += kept ? 1 : (size_t)-1;
+	r->own_retained_bytes += kept ? message_size(m) : -message_size(m);
+}
+
+/* `m` NULL clears. */
+static int put(struct router *r, struct span topic, struct message *m)
+{
+	struct message *old = topic.p[0] == '$' ? topictree_retained(r->tree, topic) : NULL;
+
+	if (old)
+		message_ref(old);
+	int e = topictree_retain(r->tree, topic, m);
+	if (!e) {
+		count_own(r, old, false);
+		count_own(r, m, true);
+	}
+	message_unref(old);
+	return e;
 }
 
 void retain_store(struct router *r, struct message *m)
@@ -32,14 +64,14 @@ void retain_store(struct router *r, struct message *m)
 	struct span topic = message_topic(m);
 
 	if (m->payload_len == 0) { /* MQTT 5.0, 3.3.1.3: an empty one clears */
-		(void)topictree_retain(r->tree, topic, NULL);
+		(void)put(r, topic, NULL);
 		return;
 	}
 	if (!retain_admits(r, m)) {
 		count_one(&not_kept);
 		return;
 	}
-	if (topictree_retain(r->tree, topic, m)) {
+	if (put(r, topic, m)) {
 		count_one(&no_memory);
 		return;
 	}
@@ -60,6 +92,7 @@ static bool is_stale(const struct message *m, void *arg)
 	if (!message_expired(m))
 		return false;
 	count_one(&expired);
+	count_own(r, m, false);
 	return true;
 }
 

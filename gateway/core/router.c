@@ -59,6 +59,8 @@ struct policy *router_policy(struct router *r)
 void router_stats(const struct router *r, struct router_stats *s)
 {
 	topictree_stats(r->tree, &s->tree);
+	s->shared = r->n_members;
+	s->subscriptions = r->n_subscriptions - r->n_members - r->shares.n;
 	s->published = r->published;
 	s->delivered = r->delivered;
 	s->no_subscriber = r->no_subscriber;

@@ -94,7 +94,7 @@ enum share_strategy {
 extern const char *const share_strategies[]; /* their names, NULL-terminated */
 
 struct router_limits {
-	uint32_t max_retained;      /* messages; 0: none */
+	uint32_t max_retained;      /* messages of others than the gateway; 0: none */
 	int64_t max_retained_bytes; /* 0: none */
 	uint32_t max_subscriptions; /* all clients together; 0: none */
 	uint32_t max_delayed;       /* messages; 0: they are refused */
@@ -148,6 +148,8 @@ bool router_turn(struct router *r);
 
 struct router_stats {
 	struct topictree_stats tree;
+	size_t subscriptions; /* without shared ones */
+	size_t shared;        /* members of all groups */
 	uint64_t published, delivered, no_subscriber, refused;
 };
 void router_stats(const struct router *r, struct router_stats *s);

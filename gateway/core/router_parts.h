@@ -23,14 +23,17 @@ struct router {
 	struct list replays;    /* of replay.node: owned, in turn */
 	size_t replay_refs;     /* messages that all replays hold together */
 	struct ptrtable shares; /* groups of shared subscriptions, by text */
-	struct timer sweep;     /* armed while retained messages can expire */
+	/* Of $SYS: no limit holds for them. */
+	size_t own_retained, own_retained_bytes;
+	struct timer sweep; /* armed while retained messages can expire */
 	size_t sweep_cursor;
 	bool sweep_again;    /* this round saw a message that can expire */
 	struct list delayed; /* of delayed.node: owned */
 	size_t delayed_bytes;
 	uint32_t n_delayed;
 	uint32_t n_subscriptions;
-	unsigned offering; /* > 0: inside a subscriber's offer */
+	uint32_t n_members; /* of these, in groups of shared subscriptions */
+	unsigned offering;  /* > 0: inside a subscriber's offer */
 	uint64_t published, delivered, no_subscriber, refused;
 };
 

@@ -25,6 +25,8 @@ static struct count drops[DROP_REASONS] = {
 	[DROP_SESSION_END] = COUNT("drop.session_end"),
 };
 
+static struct count expired = COUNT("sessions.expired");
+
 const char *drop_name(enum drop d)
 {
 	return drops[d].name + strlen("drop.");
@@ -149,13 +151,19 @@ static void on_keepalive(struct session *s)
 	link->ops->closed(link, R_KEEP_ALIVE);
 }
 
+static void on_expiry(struct session *s)
+{
+	count_one(&expired);
+	session_end(s, R_SUCCESS, false);
+}
+
 static void on_timer(struct timer *t)
 {
 	struct session *s = container_of(t, struct session, timer);
 	if (s->link)
 		on_keepalive(s);
 	else
-		session_end(s, R_SUCCESS, false);
+		on_expiry(s);
 }
 
 static void session_free(struct session *s)

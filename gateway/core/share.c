@@ -255,6 +255,7 @@ static struct subscription *join(struct router *r, struct share *g, struct subsc
 	mb->slot = g->n;
 	g->members[g->n++] = mb;
 	subscription_link(r, s, &mb->sub);
+	r->n_members++;
 	return &mb->sub;
 }
 
@@ -311,6 +312,7 @@ void share_leave(struct router *r, struct subscription *member)
 
 	close_gap(g, mb->slot);
 	subscription_unlink(r, member);
+	r->n_members--;
 	free(mb);
 	group_end_if_empty(r, g);
 }

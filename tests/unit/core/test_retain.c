@@ -168,6 +168,46 @@ static void expired_ones_give_their_memory_back(void **state)
 	assert_int_equal(retained_bytes(), before);
 }
 
+static void keep_own(const char *topic, const char *payload)
+{
+	struct message_init init = { .topic = span_str(topic),
+		.payload = span_str(payload),
+		.retain = true,
+		.origin = ORIGIN_GATEWAY };
+	struct message *m = message_new(&init);
+
+	assert_non_null(m);
+	router_publish(rig.router, &rig.gateway, m, NULL);
+	message_unref(m);
+}
+
+static void the_gateways_own_do_not_count(void **state)
+{
+	struct router_limits limits = { .max_retained = 2, .max_retained_bytes = 400 };
+	char topic[40];
+	(void)state;
+
+	rig.gateway.protocol = PROTO_GATEWAY;
+	router_set_limits(rig.router, &limits);
+	for (unsigned round = 0; round < 2; round++)
+		for (unsigned i = 0; i < 20; i++) {
+			snprintf(topic, sizeof(topic), "$SYS/broker/%u", i);
+			keep_own(topic, round ? "a longer value" : "1");
+		}
+	assert_int_equal(kept_by("$SYS/#"), 20);
+	assert_true(is_kept("1", "x"));
+	assert_true(is_kept("2", "x"));
+	assert_false(is_kept("3", "x"));
+	keep_own("$SYS/broker/0", "");
+	keep_own("$SYS/broker/21", "x"); /* full for others */
+	assert_int_equal(kept_by("$SYS/#"), 20);
+	assert_false(is_kept("3", "x"));
+	assert_true(is_kept("2", ""));
+	assert_true(is_kept("3", "x"));
+	keep_own("own/but/not/below/dollar", "x");
+	assert_null(kept("own/but/not/below/dollar"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -177,6 +217,7 @@ int main(void)
 		RIG_TEST(bytes_are_limited_as_well),
 		RIG_TEST(an_expired_one_is_not_shown),
 		RIG_TEST(expired_ones_give_their_memory_back),
+		RIG_TEST(the_gateways_own_do_not_count),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
