@@ -11,6 +11,8 @@
  * twice in the life of the process. */
 enum { ORIGIN_GATEWAY = 1, ORIGIN_UPSTREAM = 2, ORIGIN_FIRST_CLIENT = 16 };
 
+struct kept;
+
 /* A publication: one block, counted, never changed after message_new(). Whoever stores one takes a
  * reference; a callee that only looks does not. */
 struct message {
@@ -24,6 +26,7 @@ struct message {
 	uint64_t origin;    /* number of the client that published it, or ORIGIN_... */
 	int64_t expires_ms; /* clock_ms() from which it is stale; 0: never */
 	int64_t received_wall_ms;
+	struct kept *kept; /* keeper.c's: who claims it on stable storage; NULL: nobody */
 	uint8_t body[]; /* topic length (2 octets, big-endian), topic, payload, props */
 };
 
