@@ -41,6 +41,7 @@ fuzz: deps-test
 bench: deps-test build
 	cmake --build build/release -j $(JOBS) --target benches
 	/usr/bin/python3 tests/bench/bench.py build/release
+	/usr/bin/python3 tests/bench/outage.py build/release
 
 install: build
 	cmake --install build/release
