@@ -98,10 +98,15 @@ void journal_forget(struct journal *j, uint64_t seq)
 
 	if (!e)
 		return;
+	/* A record that goes to the disk together with its forget is in no hurry. */
+	bool on_disk = !j->gather || j->gather->first_seq == 0 || seq < j->gather->first_seq;
 	journal_end_record(j, e);
 	index_tidy(&j->index);
-	journal_forget_soon(j);
-	journal_slow_soon(j);
+	if (on_disk) {
+		j->forgets_due = true;
+		journal_forget_soon(j);
+		journal_slow_soon(j);
+	}
 }
 
 static int total_length(const struct span *parts, unsigned n_parts, size_t *len)
@@ -115,15 +120,33 @@ static int total_length(const struct span *parts, unsigned n_parts, size_t *len)
 	return 0;
 }
 
+static int check_size(const struct journal *j, size_t body_len)
+{
+	uint64_t needed = (uint64_t)SEGMENT_HEADER + record_size(body_len);
+
+	if (j->error)
+		return j->error == -ENOSPC ? -ENOSPC : -EIO;
+	needed += RESERVE_FILES * (uint64_t)j->segment_size;
+	return needed > (uint64_t)j->conf.max_bytes ? -EMSGSIZE : 0;
+}
+
+int journal_room_for(const struct journal *j, size_t body_len)
+{
+	int err = body_len > JOURNAL_BODY_MAX ? -EMSGSIZE : check_size(j, body_len);
+
+	if (err == 0 && !journal_has_room(j, record_size(body_len)))
+		err = -ENOSPC;
+	return err;
+}
+
 /* Finds a place for the record and enters it in the index. */
 static int place(struct journal *j, size_t body_len, struct index_entry *e, uint8_t **out)
 {
-	if (j->error)
-		return j->error == -ENOSPC ? -ENOSPC : -EIO;
+	int err = check_size(j, body_len);
+	if (err < 0)
+		return err;
 
 	uint32_t size = record_size(body_len);
-	if (SEGMENT_HEADER + size + RESERVE_FILES * j->segment_size > (uint64_t)j->conf.max_bytes)
-		return -EMSGSIZE;
 	if (index_reserve(&j->index) < 0 || journal_room(j, size, ROOM_USER, e, out) < 0) {
 		j->clean.due = true;
 		return -ENOSPC;
@@ -138,14 +161,14 @@ static int place(struct journal *j, size_t body_len, struct index_entry *e, uint
 	return 0;
 }
 
-uint64_t journal_append(struct journal *j, uint8_t type, const struct span *parts, unsigned n_parts,
-	struct journal_wait *wait, int *err)
+uint64_t journal_append_lazy(
+	struct journal *j, uint8_t type, const struct span *parts, unsigned n_parts, int *err)
 {
 	struct index_entry e;
 	uint8_t *out;
 	size_t len;
 
-	assert(type > 0 && type < JOURNAL_TYPES && !(wait && journal_wait_pending(wait)));
+	assert(type > 0 && type < JOURNAL_TYPES);
 	*err = total_length(parts, n_parts, &len);
 	if (*err == 0)
 		*err = place(j, len, &e, &out);
@@ -155,13 +178,25 @@ uint64_t journal_append(struct journal *j, uint8_t type, const struct span *part
 	struct batch *b = j->gather;
 	if (b->first_seq == 0)
 		b->first_seq = e.seq;
-	b->sync = true;
+	b->sync = b->sync || b->bytes >= LAZY_MAX;
 	j->appended_records++;
-	if (wait) {
-		wait->seq = e.seq;
-		list_append(&b->waiters, &wait->node);
-	}
 	return e.seq;
+}
+
+uint64_t journal_append(struct journal *j, uint8_t type, const struct span *parts, unsigned n_parts,
+	struct journal_wait *wait, int *err)
+{
+	uint64_t seq = journal_append_lazy(j, type, parts, n_parts, err);
+
+	if (seq == 0)
+		return 0;
+	j->gather->sync = true;
+	if (wait) {
+		assert(!journal_wait_pending(wait));
+		wait->seq = seq;
+		list_append(&j->gather->waiters, &wait->node);
+	}
+	return seq;
 }
 
 /* Segments are read in runs (a backlog drains in order), so one descriptor is enough. */
@@ -258,7 +293,7 @@ void journal_turn(struct journal *j)
 
 void journal_hurry(struct journal *j)
 {
-	j->hurry = j->gather != NULL;
+	j->hurry = journal_has_unsafe(j);
 	journal_commit_when_due(j);
 }
 
@@ -270,7 +305,9 @@ void journal_status(const struct journal *j, struct journal_status *s)
 		.disk_bytes = j->disk_bytes,
 		.max_bytes = (uint64_t)j->conf.max_bytes,
 		.appended_records = j->appended_records,
-		.written_bytes = j->written_bytes,
+		.written_bytes = j->written.total,
+		.written_last_day = day_count_last_day(&j->written, clock_ms()),
+		.written_per_day = day_count_per_day(&j->written, clock_ms()),
 		.commits = j->commits,
 		.segments = j->n_segments,
 		.error = j->error,

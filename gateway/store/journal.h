@@ -34,7 +34,7 @@ struct journal_wait {
 	uint64_t seq;
 	/* err 0: the record is on stable storage. Else a negative errno: it is not, the append is
 	 * undone and its sequence means nothing any more. Fires exactly once, never from inside
-	 * journal_append(). */
+	 * journal_append(). (Without a waiter an append is not undone, see journal_mark().) */
 	void (*done)(struct journal_wait *, int err);
 };
 void journal_wait_cancel(struct journal_wait *w); /* idle afterwards; harmless when idle */
@@ -68,9 +68,34 @@ int journal_open(struct event_base *base, const struct store_conf *conf,
  * -EMSGSIZE. `wait` may be NULL. */
 uint64_t journal_append(struct journal *j, uint8_t type, const struct span *parts, unsigned n_parts,
 	struct journal_wait *wait, int *err);
-/* The record's life ends. Not synced by itself: after a crash a forgotten record may be replayed
- * once more. */
+/* The same for a record nobody was promised: written and synced with what is written next for
+ * somebody else, with journal_hurry() or journal_close(), or once a lot of them has gathered. It
+ * causes no write of its own; a crash before may lose it. */
+uint64_t journal_append_lazy(
+	struct journal *j, uint8_t type, const struct span *parts, unsigned n_parts, int *err);
+/* What journal_append() would say to a body of that length now: 0, -ENOSPC, -EIO, -EMSGSIZE. */
+int journal_room_for(const struct journal *j, size_t body_len);
+
+/* The record's life ends. Written 20 ms later and not synced by itself: a crash of the gateway may
+ * bring back what was forgotten in its last 20 ms, a power cut what was forgotten since the last
+ * sync and the kernel's own write-back. (Kept in memory until the next sync, as lazy records are,
+ * forgets would save nothing, because the kernel writes the page back once however often it
+ * changed, but a crash after a long backlog has drained would bring all of it back.) Who promises
+ * more takes a mark. */
 void journal_forget(struct journal *j, uint64_t seq);
+
+/* A mark stands for all that was appended and forgotten until now, lazily or not, and makes it be
+ * synced with the next commit. O(1), the same number for all of one commit; 0 is always reached.
+ *
+ * While the storage fails no mark is reached. Afterwards the journal writes the forgets again, and
+ * also the records that were appended without a waiter: those are not undone. So a mark that was
+ * taken before a failure is reached in the end. It says nothing of a record whose waiter was told
+ * that it is undone. */
+uint64_t journal_mark(struct journal *j);
+/* It is on stable storage. A turn of the loop follows whenever this changes. */
+bool journal_reached(const struct journal *j, uint64_t mark);
+/* The storage takes nothing at present; it is tried again each second. */
+bool journal_failing(const struct journal *j);
 /* Reads a live record's body back from memory or disk into a buffer of the caller. Returns the
  * length, -ENOENT when it is not live, -EMSGSIZE when `cap` is too small, or -EIO/-EBADMSG. One
  * bounded pread. */
@@ -87,6 +112,8 @@ void journal_hurry(struct journal *j);
 struct journal_status {
 	uint64_t live_records, live_bytes, disk_bytes, max_bytes;
 	uint64_t appended_records, written_bytes, commits; /* since the start */
+	uint64_t written_last_day; /* bytes of the last 24 hours, in steps of one hour */
+	uint64_t written_per_day;  /* mean since the start; of less than a day: written_bytes */
 	unsigned segments;
 	int error; /* 0, or the errno (negative) that keeps it from storing at present */
 	bool full; /* the last append was refused for max_bytes */

@@ -144,11 +144,24 @@ static struct chunk *open_segment(struct journal *j, uint32_t size, enum room_fo
 	return k;
 }
 
+static bool fits(const struct segment *s, uint32_t size)
+{
+	return s && s->size - s->used >= size;
+}
+
+bool journal_has_room(const struct journal *j, uint32_t size)
+{
+	uint32_t more = fits(j->current, size) ? 0 : new_file_size(j, size, ROOM_USER);
+	size_t gathered = j->gather ? j->gather->bytes : 0;
+
+	return gathered + size <= GATHER_MAX && within_bounds(j, more, ROOM_USER);
+}
+
 static struct chunk *find_chunk(struct journal *j, uint32_t size, enum room_for who)
 {
 	struct segment *s = j->current;
 
-	if (!s || s->size - s->used < size)
+	if (!fits(s, size))
 		return open_segment(j, size, who);
 	/* What forgets opened beyond the callers' bound stays theirs. */
 	if (!within_bounds(j, 0, who)) {
@@ -232,52 +245,78 @@ static void gather_pending(struct journal *j, enum room_for who)
 			widen(s, lo, j->next_number - 1);
 		s->dirty = s->dirty && j->pending.n > 0;
 	}
+	j->forgets_due = j->forgets_due && j->pending.n > 0;
 }
 
 /* ---- Handing over ---- */
+
+/* What is synced from here on includes all that happened, if no forget had to stay behind. */
+static void give_mark(struct journal *j, struct batch *b)
+{
+	if (!b->sync || j->pending.n > 0)
+		return;
+	b->mark = ++j->mark;
+	j->marked = false;
+}
 
 static void post(struct journal *j, struct batch *b)
 {
 	if (b->sync)
 		j->committed_ms = clock_ms();
+	give_mark(j, b);
 	j->gather = NULL;
 	j->hurry = false;
 	timer_disarm(&j->commit_timer);
 	j->commits++;
-	j->written_bytes += b->bytes;
+	day_count_add(&j->written, clock_ms(), b->bytes);
 	list_append(&j->flights, &b->flight);
 	commit_post(&j->commit, &b->job);
 }
 
-static void hand_over(struct journal *j)
+/* With `sync` a batch without bytes may be what syncs those of an earlier one. */
+static void hand_over(struct journal *j, bool sync)
 {
 	if (j->pending.n > 0)
 		gather_pending(j, ROOM_INTERNAL);
-	if (j->gather && !list_empty(&j->gather->chunks))
+	if (sync && !j->gather && j->pending.n == 0)
+		j->gather = batch_new();
+	if (!j->gather)
+		return;
+	j->gather->sync |= sync;
+	if (!list_empty(&j->gather->chunks) || (sync && j->pending.n == 0))
 		post(j, j->gather);
+	else
+		journal_slow_soon(j);
+}
+
+bool journal_has_unsafe(const struct journal *j)
+{
+	const struct list *pos;
+
+	list_for_each(pos, &j->flights)
+		if (container_of(pos, const struct batch, flight)->mark == 0)
+			return true;
+	return j->gather || j->pending.n > 0 || j->unsynced.n > 0 || j->unsynced_records;
 }
 
 /* One commit is under way at a time; what comes meanwhile is the next. */
 void journal_commit_when_due(struct journal *j)
 {
-	if (j->closing || j->error || !list_empty(&j->flights) || !j->gather || !j->gather->sync)
+	bool wanted = j->marked || j->hurry || (j->gather && j->gather->sync);
+
+	if (j->closing || j->error || !list_empty(&j->flights) || !wanted)
 		return;
 	int64_t wait = j->committed_ms + j->conf.commit_interval_ms - clock_ms();
 	if (j->hurry || wait <= 0)
-		hand_over(j);
+		hand_over(j, true);
 	else if (!timer_armed(&j->commit_timer))
 		timer_arm(&j->commit_timer, wait);
 }
 
 void journal_hand_over_last(struct journal *j)
 {
-	if (j->error)
-		return;
-	if (j->pending.n > 0)
-		gather_pending(j, ROOM_INTERNAL);
-	if (j->gather)
-		j->gather->sync = true;
-	hand_over(j);
+	if (!j->error && journal_has_unsafe(j))
+		hand_over(j, true);
 }
 
 /* ---- The end of a commit ---- */
@@ -311,10 +350,14 @@ static void commit_succeeded(struct journal *j, struct batch *b)
 		j->error = 0;
 		j->probe = NULL;
 	}
-	if (b->sync)
+	if (b->sync) {
 		seq_ranges_free(&j->unsynced);
-	else
+		j->unsynced_records = false;
+	} else {
 		seq_ranges_add_all(&j->unsynced, &b->forgets);
+		j->unsynced_records |= b->first_seq != 0;
+	}
+	j->reached = MAX(j->reached, b->mark);
 	apply_moves(j, b);
 }
 
@@ -457,9 +500,9 @@ static void on_slow_timer(struct timer *t)
 	journal_clean(j);
 	if (j->error)
 		probe(j);
-	else if (list_empty(&j->flights))
-		hand_over(j);
-	if (j->error || j->pending.n > 0)
+	else if (list_empty(&j->flights) && j->forgets_due)
+		hand_over(j, false);
+	if (j->error || j->forgets_due)
 		journal_slow_soon(j);
 }
 
@@ -471,7 +514,7 @@ static void on_forget_timer(struct timer *t)
 	if (j->error || (j->gather && j->gather->sync)) /* they go with what is gathered */
 		return;
 	if (list_empty(&j->flights))
-		hand_over(j);
+		hand_over(j, false);
 	else
 		journal_forget_soon(j);
 }
@@ -495,4 +538,5 @@ void journal_gather_init(struct journal *j)
 	timer_init(&j->slow_timer, on_slow_timer);
 	timer_init(&j->forget_timer, on_forget_timer);
 	j->committed_ms = clock_ms() - j->conf.commit_interval_ms;
+	day_count_init(&j->written, clock_ms());
 }

@@ -2,6 +2,7 @@
 #define TIDEGATE_STORE_JOURNAL_IMPL_H
 
 #include "gateway/base/timer.h"
+#include "gateway/store/day_count.h"
 #include "gateway/store/journal.h"
 #include "gateway/store/journal_commit.h"
 #include "gateway/store/journal_index.h"
@@ -12,6 +13,7 @@
  *
  * journal.c         append, forget, read, status
  * journal_gather.c  from appended bytes to a commit and its end, good or bad
+ * journal_mark.c    what has reached stable storage, for those who don't wait for one record
  * journal_clean.c   gives disk space back
  * journal_replay.c  open: recovery and replay
  *
@@ -24,10 +26,11 @@
  * begins there. The interval may be wider than the truth, never narrower. */
 
 #define SEGMENT_SIZE  (1u << 20)
-#define GATHER_MAX    (4u << 20) /* bytes not yet on disk; past it appends are refused */
-#define SLOW_MS       1000       /* cleaning and failed storage are retried after this */
-#define FORGET_MS     20         /* forgets are gathered for so long: what a crash may bring back */
-#define RESERVE_FILES 2          /* segments that only forgets, copies and probes may open */
+#define GATHER_MAX    (4u << 20)   /* bytes not yet on disk; past it appends are refused */
+#define LAZY_MAX      (256u << 10) /* so many bytes of lazy records are worth a sync */
+#define SLOW_MS       1000         /* cleaning and failed storage are retried after this */
+#define FORGET_MS     20 /* forgets are gathered for so long: what a crash may bring back */
+#define RESERVE_FILES 2  /* segments that only forgets, copies and probes may open */
 
 struct segment {
 	struct list node;     /* in journal.segments, in order of number */
@@ -61,7 +64,9 @@ struct batch {
 	struct list waiters;
 	size_t bytes;
 	uint64_t first_seq; /* of the caller's records; 0: none */
-	bool sync;          /* holds more than forgets */
+	uint64_t mark;      /* reached when it succeeds; 0: holds not all that was pending, or is
+			       not synced */
+	bool sync;          /* somebody waits for what it holds */
 	bool of_cleaner;    /* holds a part of its present work */
 	struct seq_ranges forgets;
 	struct move *moves; /* owned */
@@ -110,8 +115,13 @@ struct journal {
 		flights; /* struct batch.flight, with the thread; more than one only at the end */
 	struct seq_ranges pending;  /* forgotten, not yet in a batch */
 	struct seq_ranges unsynced; /* written, but no sync since */
-	int64_t committed_ms;       /* when the last commit with records was handed over */
+	int64_t committed_ms;       /* when the last synced commit was handed over */
+	uint64_t mark;              /* greatest that was handed over */
+	uint64_t reached;           /* greatest on stable storage */
+	bool marked;                /* somebody waits for mark + 1 */
+	bool unsynced_records;      /* a batch without sync held some */
 	bool hurry, closing;
+	bool forgets_due; /* `pending` holds some of records that may be on disk */
 	struct timer commit_timer, slow_timer, forget_timer;
 
 	int error;             /* negative errno while the storage fails */
@@ -121,7 +131,8 @@ struct journal {
 
 	int read_fd; /* -1: none */
 	struct segment_id read_id;
-	uint64_t appended_records, written_bytes, commits;
+	uint64_t appended_records, commits;
+	struct day_count written; /* bytes */
 };
 
 /* journal.c */
@@ -141,6 +152,8 @@ void journal_gather_init(struct journal *j);
 void journal_gather_free(struct journal *j);
 /* Room for one record of `size` octets in the gathered batch and on disk: *out is where to encode
  * it; its segment and offset come back in `at`. 0, -ENOSPC or -ENOMEM. */
+/* Whether journal_room() would find some on disk for the caller's record. */
+bool journal_has_room(const struct journal *j, uint32_t size);
 int journal_room(
 	struct journal *j, uint32_t size, enum room_for who, struct index_entry *at, uint8_t **out);
 /* Gathers the ranges from *next on as forget records, at least one record, and moves *next. 0 or
@@ -150,6 +163,8 @@ int journal_gather_forgets(
 void journal_commit_when_due(struct journal *j);
 void journal_slow_soon(struct journal *j); /* cleaning and probes, in a second */
 void journal_forget_soon(struct journal *j);
+/* Something would have to be written or synced for all that has happened to be safe. */
+bool journal_has_unsafe(const struct journal *j);
 void journal_hand_over_last(struct journal *j);
 void journal_abandon(struct journal *j, int err); /* every waiter is told */
 

@@ -311,7 +311,8 @@ static int replay(struct recovery *r, const struct journal_handler *handlers)
 			replay_one(r, handlers, &x->v[i], buf);
 	index_tidy(x);
 	free(buf);
-	if (r->j->pending.n > 0)
+	r->j->forgets_due = r->j->pending.n > 0;
+	if (r->j->forgets_due)
 		journal_slow_soon(r->j);
 	return 0;
 }
