@@ -8,9 +8,11 @@ struct router;
 struct sessions;
 struct upstream;
 
-/* The $SYS topics: the names of mosquitto where they mean the same, every counter of the gateway
- * below $SYS/broker/counters, the upstream's state, and who comes and goes. All but the events are
- * retained and published when their value has changed. Never sent upstream. */
+/* The $SYS topics: the names of mosquitto, every counter of the gateway below $SYS/broker/counters,
+ * the upstream's state, and who comes and goes. Totals and loads are those of the clients of all
+ * protocols: a packet is a datagram of MQTT-SN and CoAP as well, what these publish and are
+ * notified of counts as PUBLISH; only TCP has sockets; the upstream is not in them. All but the
+ * events are retained and published when their value has changed. Never sent upstream. */
 struct sys;
 
 struct sys_sources { /* borrowed; journal and upstream may be NULL */

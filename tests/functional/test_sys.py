@@ -3,7 +3,9 @@
 import json
 import time
 
+import coap
 import harness
+import mq5
 import sn
 from harness import until
 
@@ -37,6 +39,91 @@ def test_values(site):
     assert int(value(watcher, "subscriptions/count")) >= 1
     assert value(watcher, "journal/state") == "ok"
     assert value(watcher, "uptime").endswith(" seconds")
+
+
+class Tap:
+    """Counts what passes a client's socket."""
+
+    def __init__(self, sock):
+        self.sock, self.sent, self.received, self.datagrams_in, self.datagrams_out = sock, 0, 0, 0, 0
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+    def _sent(self, data):
+        self.sent += len(data)
+        self.datagrams_out += 1
+
+    def send(self, data):
+        self._sent(data)
+        return self.sock.send(data)
+
+    def sendall(self, data):
+        self._sent(data)
+        return self.sock.sendall(data)
+
+    def sendto(self, data, address):
+        self._sent(data)
+        return self.sock.sendto(data, address)
+
+    def recvfrom(self, n):
+        return self.recv(n), None
+
+    def recv(self, n):
+        data = self.sock.recv(n)
+        self.received += len(data)
+        self.datagrams_in += 1
+        return data
+
+
+def expect_counted(gateway, adapter, wanted):
+    names = ("packets_received", "packets_sent", "bytes_received", "bytes_sent", "publish_received", "publish_sent",
+             "payload_received", "payload_sent")
+    found = gateway.counters()
+    counted = tuple(found.get(adapter + "." + name, 0) for name in names)
+    assert counted == wanted, (adapter, counted, wanted)
+
+
+def test_traffic_is_what_went_over_the_wire(site):
+    gateway = site.gateway(gateway={"sys_interval": "0"}).start()
+    dev = sn.SnClient(gateway, "dev")
+    tap = dev.sock = Tap(dev.sock)
+    dev.connect()
+    dev.subscribe("to/dev", 1)
+    dev.publish("from/dev", b"12345", qos=2)
+    dev.publish("to/dev", b"123", qos=1)
+    dev.wait_messages(1)
+    dev.send(sn.PINGREQ)
+    dev.expect(sn.PINGRESP)
+    expect_counted(gateway, "mqttsn", (tap.datagrams_out, tap.datagrams_in, tap.sent, tap.received, 2, 1, 8, 3))
+
+    thing = coap.CoapClient(gateway)
+    tap = thing.sock = Tap(thing.sock)
+    thing.put("ps/of/thing", b"12345")
+    thing.observe("ps/of/+")
+    thing.put("ps/of/thing", b"1234567")
+    thing.wait_notifications(2)
+    thing.get("ps/of/nothing")
+    expect_counted(gateway, "coap", (tap.datagrams_out, tap.datagrams_in, tap.sent, tap.received, 2, 2, 12, 12))
+
+    client = mq5.Mq5Client(gateway, None)
+    tap = client.sock = Tap(client.sock)
+    client.send(mq5.connect("client"))
+    client.expect(mq5.CONNACK)
+    client.subscribe("for/client", 1, (mq5.SUBSCRIPTION_ID, 9))
+    client.send(mq5.publish("for/client", b"1234", 1, 7, (mq5.USER, ("k", "v"))))
+    assert {client.recv().kind, client.recv().kind} == {mq5.PUBACK, mq5.PUBLISH}
+    client.expect_nothing()
+    expect_counted(gateway, "mqtt", (4, 5, tap.sent, tap.received, 1, 1, 4, 4))
+
+
+def test_its_values_use_up_no_limit_of_others(site):
+    gateway = site.gateway(limits={"retained_messages": "2"}).start()
+    client = mq5.Mq5Client(gateway, "client")
+    assert [client.publish("t/%d" % n, b"x", 1, retain=True) & 0x80 for n in range(3)] == [0, 0, 0x80]
+    late = watch(site, gateway, "$SYS/#")
+    until(lambda: value(late, "version"), "the version")
+    until(lambda: value(late, "retained messages/count"), "the count")
 
 
 def test_retained_for_who_comes_later(site):
