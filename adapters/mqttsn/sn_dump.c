@@ -97,10 +97,9 @@ static void add_session(struct out *o, const struct session *s)
 {
 	add(o, ", heard %lld s ago", (long long)((clock_ms() - s->heard_ms) / 1000));
 	if (s->keepalive_ms)
-		add(o, " of %lld s", (long long)(s->keepalive_ms / 1000));
-	add(o, ", received %llu, sent %llu, queue %zu messages %zu octets",
-		(unsigned long long)s->received, (unsigned long long)s->sent, session_queued(s),
-		session_queued_bytes(s));
+		add(o, " of %u s", s->keepalive_ms / 1000);
+	add(o, ", received %u, sent %u, queue %zu messages %zu octets", s->received, s->sent,
+		session_queued(s), session_queued_bytes(s));
 }
 
 static void add_drops(struct out *o, const struct session *s)

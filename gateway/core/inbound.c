@@ -217,15 +217,27 @@ static enum reason publish_new(
 	return R_SUCCESS;
 }
 
+static bool is_recent(const struct finished *f)
+{
+	return f->at_ms > MAX(clock_ms() - FINISHED_MS, 0);
+}
+
 static bool is_finished(const struct inbound *in, uint16_t packet_id, uint64_t digest)
 {
-	int64_t oldest = clock_ms() - FINISHED_MS;
 	for (unsigned i = 0; in->finished && i < FINISHED_MAX; i++) {
 		const struct finished *f = &in->finished[i];
-		if (f->at_ms > MAX(oldest, 0) && f->packet_id == packet_id && f->digest == digest)
+		if (is_recent(f) && f->packet_id == packet_id && f->digest == digest)
 			return true;
 	}
 	return false;
+}
+
+bool inbound_idle(const struct inbound *in)
+{
+	bool recent = false;
+	for (unsigned i = 0; in->finished && i < FINISHED_MAX; i++)
+		recent |= is_recent(&in->finished[i]);
+	return in->n == 0 && !recent;
 }
 
 static void remember(struct inbound *in, const struct exchange *e)

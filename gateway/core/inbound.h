@@ -17,6 +17,8 @@ struct inbound *inbound_new(struct session *s, const struct sessions_conf *limit
 /* The session is over: no receipt fires any more. The memory stays until inbound_free(). */
 void inbound_end(struct inbound *in);  /* NULL is fine */
 void inbound_free(struct inbound *in); /* NULL is fine */
+/* Nothing is under way or to be recognised: it can be freed and made again when it is needed. */
+bool inbound_idle(const struct inbound *in);
 /* A new connection. What it says under an old packet id counts as new when it differs: a client
  * that lost its memory may start its numbers afresh. */
 void inbound_attached(struct inbound *in); /* NULL is fine */

@@ -9,7 +9,6 @@
  * was replaced meanwhile is left out, for the subscriber got its successor live. */
 struct replay {
 	struct list node;         /* router.replays, in turn */
-	struct replay *of;        /* the next of subscriber.replays */
 	struct subscription *sub; /* borrowed */
 	struct message **msgs;    /* counted: those from `next` on */
 	size_t n, cap, next;
@@ -23,13 +22,31 @@ enum { TURN_MESSAGES = 64, STEP_MESSAGES = 8 };
  * comes: a thousand clients that subscribe to '#' at once must not need memory for all at once. */
 enum { REFS_MAX = 1 << 18 };
 
-static struct replay *replay_find(const struct subscription *sub)
+/* Few subscriptions have one at any time, so they are not asked to know it. */
+static uint32_t sub_hash(const struct subscription *sub)
 {
-	struct replay *rp = sub->who->replays;
+	return (uint32_t)((uintptr_t)sub * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+}
 
-	while (rp && rp->sub != sub)
-		rp = rp->of;
-	return rp;
+static uint32_t entry_hash(const void *entry)
+{
+	return sub_hash(((const struct replay *)entry)->sub);
+}
+
+static bool is_of(const void *entry, const void *sub)
+{
+	return ((const struct replay *)entry)->sub == sub;
+}
+
+static struct replay *replay_find(const struct router *r, const struct subscription *sub)
+{
+	return ptrtable_find(&r->replays_by_sub, sub_hash(sub), is_of, sub);
+}
+
+void replays_init(struct router *r)
+{
+	list_init(&r->replays);
+	ptrtable_init(&r->replays_by_sub, entry_hash);
 }
 
 static void unlist(struct router *r, struct replay *rp)
@@ -45,19 +62,15 @@ static void unlist(struct router *r, struct replay *rp)
 
 static void replay_free(struct router *r, struct replay *rp)
 {
-	struct replay **at = &rp->sub->who->replays;
-
-	while (*at != rp)
-		at = &(*at)->of;
-	*at = rp->of;
 	unlist(r, rp);
+	ptrtable_remove(&r->replays_by_sub, rp);
 	list_remove(&rp->node);
 	free(rp);
 }
 
 void replay_cancel(struct router *r, struct subscription *sub)
 {
-	struct replay *rp = replay_find(sub);
+	struct replay *rp = replay_find(r, sub);
 
 	if (rp)
 		replay_free(r, rp);
@@ -67,6 +80,7 @@ void replays_close(struct router *r)
 {
 	while (!list_empty(&r->replays))
 		replay_free(r, list_first(&r->replays, struct replay, node));
+	ptrtable_clear(&r->replays_by_sub);
 }
 
 struct listing {
@@ -121,9 +135,11 @@ int replay_start(struct router *r, struct subscription *sub)
 	if (!rp)
 		return -ENOMEM;
 	rp->sub = sub;
+	if (ptrtable_add(&r->replays_by_sub, rp) < 0) {
+		free(rp);
+		return -ENOMEM;
+	}
 	list_append(&r->replays, &rp->node);
-	rp->of = sub->who->replays;
-	sub->who->replays = rp;
 	if (draw_up(r, rp) && rp->n == 0)
 		replay_free(r, rp);
 	return 0;

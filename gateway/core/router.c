@@ -26,7 +26,7 @@ struct router *router_new(struct policy *policy, const struct router_limits *lim
 	r->policy = policy;
 	r->limits = *limits;
 	list_init(&r->watchers);
-	list_init(&r->replays);
+	replays_init(r);
 	shares_init(r);
 	delays_init(r);
 	retain_init(r);

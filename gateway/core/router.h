@@ -16,7 +16,7 @@
  * more subscriber. Owns the topic tree and the retained messages. */
 struct router;
 struct subscriber;
-struct replay;
+struct subscription;
 
 struct sub_opts {                /* MQTT 5.0, 3.8.3.1 */
 	uint8_t qos;             /* granted maximum */
@@ -54,9 +54,8 @@ struct subscriber_ops {
 /* Embedded in session, cap_observe, upstream. */
 struct subscriber {
 	const struct subscriber_ops *ops;
-	const struct identity *who; /* borrowed from whoever embeds this */
-	struct list subscriptions;  /* of the router */
-	struct replay *replays;     /* of the router; NULL: none under way */
+	const struct identity *who;         /* borrowed from whoever embeds this */
+	struct subscription *subscriptions; /* of the router: the newest; NULL: none */
 	uint32_t n_subscriptions;
 	uint32_t max_subscriptions; /* 0: no limit */
 	/* A gate is asked first, for every topic it has subscribed to. If it refuses a QoS 1/2
@@ -122,7 +121,7 @@ enum reason router_subscribe(
 enum reason router_unsubscribe(struct router *r, struct subscriber *s, struct span filter);
 void router_leave(
 	struct router *r, struct subscriber *s); /* all of them; harmless when there are none */
-/* With their prefixes. */
+/* With their prefixes, the newest first. */
 void router_subscriptions(struct subscriber *s,
 	void (*each)(struct span filter, const struct sub_opts *, void *), void *arg);
 

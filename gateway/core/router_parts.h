@@ -8,10 +8,10 @@
 #include "gateway/core/router.h"
 
 struct subscription {
-	struct topicleaf leaf;  /* at its filter; see subscription.c for the order there. In no
-				   tree: a member of a shared subscription, see share.h */
-	struct list of;         /* subscriber.subscriptions */
-	struct subscriber *who; /* borrowed */
+	struct topicleaf leaf;     /* at its filter; see subscription.c for the order there. In no
+				      tree: a member of a shared subscription, see share.h */
+	struct subscription *next; /* of subscriber.subscriptions */
+	struct subscriber *who;    /* borrowed */
 	struct sub_opts opts;
 };
 
@@ -19,10 +19,11 @@ struct router {
 	struct topictree *tree; /* owned */
 	struct policy *policy;  /* borrowed */
 	struct router_limits limits;
-	struct list watchers;   /* of router_watcher.node; borrowed */
-	struct list replays;    /* of replay.node: owned, in turn */
-	size_t replay_refs;     /* messages that all replays hold together */
-	struct ptrtable shares; /* groups of shared subscriptions, by text */
+	struct list watchers;           /* of router_watcher.node; borrowed */
+	struct list replays;            /* of replay.node: owned, in turn */
+	struct ptrtable replays_by_sub; /* the same by their subscription */
+	size_t replay_refs;             /* messages that all replays hold together */
+	struct ptrtable shares;         /* groups of shared subscriptions, by text */
 	/* Of $SYS: no limit holds for them. */
 	size_t own_retained, own_retained_bytes;
 	struct timer sweep; /* armed while retained messages can expire */
@@ -73,6 +74,7 @@ void retain_close(struct router *r);
 
 /* replay.c: retained messages for new subscriptions. */
 
+void replays_init(struct router *r);
 /* Retained messages for a subscription, from the next router_turn() on; starts again if it is
  * under way. 0, or -ENOMEM. */
 int replay_start(struct router *r, struct subscription *sub);

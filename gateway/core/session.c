@@ -6,6 +6,7 @@
 #include "gateway/core/inbound.h"
 #include "gateway/core/outqueue.h"
 #include "gateway/core/registry.h"
+#include "gateway/core/session_rare.h"
 #include "gateway/core/will.h"
 
 #include <stdlib.h>
@@ -37,12 +38,19 @@ uint64_t drops_total(enum drop d)
 	return drops[d].n;
 }
 
+struct session_rare *session_rare(struct session *s)
+{
+	if (s->rare || !(s->rare = calloc(1, sizeof(*s->rare))))
+		return s->rare;
+	s->rare->session = s;
+	return s->rare;
+}
+
 void session_drop(struct session *s, enum drop why)
 {
-	if (!s->dropped)
-		s->dropped = calloc(DROP_REASONS, sizeof(*s->dropped));
-	if (s->dropped)
-		s->dropped[why]++;
+	struct session_rare *rare = session_rare(s);
+	if (rare)
+		rare->dropped[why]++;
 	count_one(&drops[why]);
 	if (why != DROP_QUEUE_FULL && why != DROP_NO_MEMORY)
 		return;
@@ -54,7 +62,7 @@ void session_drop(struct session *s, enum drop why)
 
 uint64_t session_dropped(const struct session *s, enum drop why)
 {
-	return s->dropped ? s->dropped[why] : 0;
+	return s->rare ? s->rare->dropped[why] : 0;
 }
 
 static enum reason on_offer(
@@ -88,12 +96,16 @@ static const struct subscriber_ops subscriber_ops = {
 };
 
 /* A client that sleeps or is away costs as little as can be. */
-static void free_idle_queue(struct session *s)
+static void free_idle(struct session *s)
 {
-	if (!s->out || outqueue_length(s->out) || s->out->pumping)
-		return;
-	outqueue_free(s->out);
-	s->out = NULL;
+	if (s->out && !outqueue_length(s->out) && !s->out->pumping) {
+		outqueue_free(s->out);
+		s->out = NULL;
+	}
+	if (s->in && inbound_idle(s->in)) {
+		inbound_free(s->in);
+		s->in = NULL;
+	}
 }
 
 /* The link lets go of the session and the other way round; nobody is told. */
@@ -123,7 +135,7 @@ static void detach(struct session *s, enum detach how)
 	unlink_link(s, s->all);
 	if (s->out)
 		outqueue_detached(s->out);
-	free_idle_queue(s);
+	free_idle(s);
 	if (how == DETACH_LOST)
 		will_lost(s, sessions_router(s->all));
 	if (s->expiry_s)
@@ -172,7 +184,7 @@ static void session_free(struct session *s)
 	inbound_free(s->in);
 	will_free(s);
 	session_set_extra(s, NULL);
-	free(s->dropped);
+	free(s->rare);
 	free((char *)s->who.username);
 	free(s);
 }
@@ -336,10 +348,10 @@ enum reason session_connect(
 
 void session_set_keepalive(struct session *s, int64_t keepalive_ms)
 {
-	s->keepalive_ms = keepalive_ms;
+	s->keepalive_ms = (uint32_t)MIN(keepalive_ms, (int64_t)UINT32_MAX);
 	s->heard_ms = clock_ms();
-	if (s->link && keepalive_ms > 0)
-		timer_arm(&s->timer, keepalive_ms);
+	if (s->link && s->keepalive_ms)
+		timer_arm(&s->timer, s->keepalive_ms);
 	else if (s->link)
 		timer_disarm(&s->timer);
 }
@@ -367,7 +379,7 @@ void session_set_queue_policy(struct session *s, const struct queue_policy *poli
 	s->queue_policy = policy;
 	if (s->out)
 		outqueue_trim(s->out);
-	free_idle_queue(s);
+	free_idle(s);
 }
 
 enum reason session_subscribe(struct session *s, struct span filter, const struct sub_opts *opts)

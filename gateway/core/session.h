@@ -11,12 +11,14 @@
 #include "gateway/core/router.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct session;
 struct sessions;
 struct outqueue;
 struct inbound;
+struct session_rare;
 
 /* Why something was dropped by policy; counted by session and in all. */
 enum drop {
@@ -73,26 +75,25 @@ struct session {
 	struct link *link;           /* borrowed; NULL while detached */
 	struct session_extra *extra; /* owned; NULL */
 	struct outqueue *out;        /* owned: queue and in-flight window; NULL: both are empty */
-	struct inbound *in;   /* owned: open QoS 1/2 exchanges of the client's own publishes */
-	struct message *will; /* counted; NULL: none. Kept after it was published or the client
-				 left: MQTT-SN 1.2, 6.3 lets a resumed session go on with it */
-	struct will_terms *will_terms;           /* owned; NULL: neither delay nor expiry */
+	struct inbound *in; /* owned: open QoS 1/2 exchanges of the client's own publishes; NULL */
+	struct message *will;      /* counted; NULL: none. Kept after it was published or the client
+				      left: MQTT-SN 1.2, 6.3 lets a resumed session go on with it */
+	struct session_rare *rare; /* owned; NULL: nothing of it */
 	const struct queue_policy *queue_policy; /* borrowed; NULL: the limits of all */
-	uint64_t *dropped;                       /* owned; by reason; NULL: nothing */
-	int64_t keepalive_ms; /* silence after which the client is lost; 0: never */
 	int64_t heard_ms;
 	union {
 		struct timer timer; /* keep alive while attached (lazy), expiry while detached */
 		struct reap reap;   /* when it is over */
 	};
-	struct list node;        /* in sessions: the table's order, for dumps */
-	uint64_t received, sent; /* messages */
+	uint32_t keepalive_ms;   /* silence after which the client is lost; 0: never */
 	uint32_t expiry_s;       /* after a detach; 0: ends with the link; UINT32_MAX: never */
+	uint32_t received, sent; /* messages, for people who look: they wrap around */
 	uint16_t window;         /* QoS 1/2 messages in flight to the client */
 	uint16_t last_id;        /* packet id given last */
 	bool datagram; /* late copies are possible: remember finished QoS 2 ids for a while */
 	char id[];     /* who.client_id; begins in what would be padding */
 };
+_Static_assert(offsetof(struct session, id) <= 232, "10 000 sleepers fit into 5 MiB");
 
 struct session_connect {
 	const char *client_id;  /* valid (utf8_valid, 1..256 octets); copied */
@@ -102,9 +103,9 @@ struct session_connect {
 	struct link *link; /* becomes attached */
 	bool clean_start;  /* an existing session is ended first */
 	uint32_t expiry_s;
-	int64_t keepalive_ms;
-	uint16_t window; /* QoS 1/2 messages in flight to the client: 1 for MQTT-SN; 0: the
-			    configured default, which is also the upper limit */
+	int64_t keepalive_ms; /* counts as UINT32_MAX, seven weeks, when it is more */
+	uint16_t window;      /* QoS 1/2 messages in flight to the client: 1 for MQTT-SN; 0: the
+				 configured default, which is also the upper limit */
 	bool datagram;
 	bool keep_will;       /* leave the will of a resumed session as it is; `will` is ignored */
 	struct message *will; /* a reference is taken; NULL: none */
@@ -203,7 +204,7 @@ void sessions_set_conf(struct sessions *all, const struct sessions_conf *conf);
 void sessions_set_autosub(struct sessions *all, const struct autosub *autosub);
 void sessions_free(struct sessions *all); /* ends them all; links are told R_SHUTTING_DOWN */
 struct session *sessions_find(struct sessions *all, enum protocol p, const char *client_id);
-/* Oldest first. `each` may end the session it is given, no other. */
+/* In no order. `each` must neither make nor end sessions. */
 void sessions_each(struct sessions *all, void (*each)(struct session *, void *), void *arg);
 struct router *sessions_router(struct sessions *all);
 size_t sessions_count(const struct sessions *all, bool attached_only);

@@ -10,8 +10,7 @@ struct sessions {
 	struct router *router; /* borrowed */
 	struct sessions_conf conf;
 	const struct autosub *autosub; /* borrowed; NULL: none */
-	struct list all;               /* of session.node, oldest first */
-	struct ptrtable by_name;       /* protocol and client id */
+	struct ptrtable by_name;       /* all; by protocol and client id */
 	size_t n_attached;
 	struct list watchers; /* of sessions_watcher.node */
 };
@@ -46,41 +45,43 @@ struct sessions *sessions_new(struct router *router, const struct sessions_conf 
 	struct sessions *all = must_calloc(1, sizeof(*all));
 	all->router = router;
 	all->conf = *conf;
-	list_init(&all->all);
 	list_init(&all->watchers);
 	ptrtable_init(&all->by_name, session_hash);
 	return all;
 }
 
+static void set_limits(struct session *s, void *arg)
+{
+	const struct sessions *all = arg;
+	s->sub.max_subscriptions = all->conf.max_subscriptions;
+}
+
 void sessions_set_conf(struct sessions *all, const struct sessions_conf *conf)
 {
-	struct list *pos;
 	all->conf = *conf;
-	list_for_each(pos, &all->all)
-		list_entry(pos, struct session, node)->sub.max_subscriptions =
-			conf->max_subscriptions;
+	sessions_each(all, set_limits, all);
 }
 
 void sessions_free(struct sessions *all)
 {
-	while (!list_empty(&all->all))
-		session_end(list_first(&all->all, struct session, node), R_SHUTTING_DOWN, false);
+	struct ptrtable *table = &all->by_name;
+	/* The table shrinks on the way, and others move into the slot of one that ends. */
+	for (size_t i = 0; table->n; i = i + 1 < table->cap ? i + 1 : 0) {
+		while (i < table->cap && table->slots[i])
+			session_end(table->slots[i], R_SHUTTING_DOWN, false);
+	}
 	ptrtable_clear(&all->by_name);
 	free(all);
 }
 
 int sessions_add(struct sessions *all, struct session *s)
 {
-	int err = ptrtable_add(&all->by_name, s);
-	if (!err)
-		list_append(&all->all, &s->node);
-	return err;
+	return ptrtable_add(&all->by_name, s);
 }
 
 void sessions_remove(struct sessions *all, struct session *s)
 {
 	ptrtable_remove(&all->by_name, s);
-	list_remove(&s->node);
 }
 
 void sessions_attached(struct sessions *all, const struct session *s, bool attached)
@@ -117,9 +118,10 @@ struct session *sessions_find(struct sessions *all, enum protocol p, const char 
 
 void sessions_each(struct sessions *all, void (*each)(struct session *, void *), void *arg)
 {
-	struct list *pos, *tmp;
-	list_for_each_safe(pos, tmp, &all->all)
-		each(list_entry(pos, struct session, node), arg);
+	for (size_t i = 0; i < all->by_name.cap; i++) {
+		if (all->by_name.slots[i])
+			each(all->by_name.slots[i], arg);
+	}
 }
 
 struct router *sessions_router(struct sessions *all)

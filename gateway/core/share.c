@@ -221,12 +221,8 @@ static enum reason group_subscribe(
 {
 	struct sub_opts opts = { .qos = qos, .retain_handling = 2 };
 
-	if (!list_empty(&g->sub.subscriptions)) {
-		const struct subscription *lead =
-			list_first(&g->sub.subscriptions, struct subscription, of);
-		if (lead->opts.qos >= qos)
-			return R_SUCCESS;
-	}
+	if (g->sub.subscriptions && g->sub.subscriptions->opts.qos >= qos)
+		return R_SUCCESS;
 	return subscription_set(r, &g->sub, filter, &opts);
 }
 
@@ -234,10 +230,7 @@ static enum reason group_subscribe(
 
 static struct subscription *member_of(const struct share *g, struct subscriber *s)
 {
-	struct list *pos;
-
-	list_for_each(pos, &s->subscriptions) {
-		struct subscription *sub = list_entry(pos, struct subscription, of);
+	for (struct subscription *sub = s->subscriptions; sub; sub = sub->next) {
 		if (share_is_member(sub) && member_at(sub)->group == g)
 			return sub;
 	}

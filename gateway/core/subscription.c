@@ -18,7 +18,6 @@ void subscriber_init(
 	struct subscriber *s, const struct subscriber_ops *ops, const struct identity *who)
 {
 	*s = (struct subscriber){ .ops = ops, .who = who };
-	list_init(&s->subscriptions);
 }
 
 static struct subscription *at_leaf(struct list *node)
@@ -91,13 +90,10 @@ void router_unwatch(struct router *r, struct router_watcher *w)
 static struct subscription *subscription_find(
 	struct subscriber *s, const struct list *leaves, bool exclusive)
 {
-	struct list *pos;
-
 	if (!leaves)
 		return NULL;
 	const struct topicnode *at = at_leaf(leaves->next)->leaf.at;
-	list_for_each(pos, &s->subscriptions) {
-		struct subscription *sub = list_entry(pos, struct subscription, of);
+	for (struct subscription *sub = s->subscriptions; sub; sub = sub->next) {
 		if (sub->leaf.at == at && sub->opts.exclusive == exclusive)
 			return sub;
 	}
@@ -115,14 +111,19 @@ bool subscription_quota_left(const struct router *r, const struct subscriber *s)
 void subscription_link(struct router *r, struct subscriber *s, struct subscription *sub)
 {
 	sub->who = s;
-	list_append(&s->subscriptions, &sub->of);
+	sub->next = s->subscriptions;
+	s->subscriptions = sub;
 	s->n_subscriptions++;
 	r->n_subscriptions++;
 }
 
 void subscription_unlink(struct router *r, struct subscription *sub)
 {
-	list_remove(&sub->of);
+	struct subscription **link = &sub->who->subscriptions;
+
+	while (*link != sub)
+		link = &(*link)->next;
+	*link = sub->next;
 	sub->who->n_subscriptions--;
 	r->n_subscriptions--;
 }
@@ -279,8 +280,8 @@ enum reason router_unsubscribe(struct router *r, struct subscriber *s, struct sp
 void router_leave(struct router *r, struct subscriber *s)
 {
 	assert(r->offering == 0);
-	while (!list_empty(&s->subscriptions))
-		subscription_end(r, list_first(&s->subscriptions, struct subscription, of));
+	while (s->subscriptions)
+		subscription_end(r, s->subscriptions);
 }
 
 /* In `buf` (TOPICTREE_TEXT_MAX bytes) or where it lives. No text is so long that the prefix it was
@@ -304,10 +305,9 @@ void router_subscriptions(struct subscriber *s,
 	void (*each)(struct span filter, const struct sub_opts *, void *), void *arg)
 {
 	uint8_t text[TOPICTREE_TEXT_MAX];
-	struct list *pos, *tmp;
 
-	list_for_each_safe(pos, tmp, &s->subscriptions) {
-		struct subscription *sub = list_entry(pos, struct subscription, of);
+	for (const struct subscription *sub = s->subscriptions, *next; sub; sub = next) {
+		next = sub->next; /* `each` may unsubscribe it */
 		each(text_of(sub, text), &sub->opts, arg);
 	}
 }

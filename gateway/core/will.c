@@ -10,30 +10,19 @@ static struct count refused = COUNT("will.refused");
 
 static void on_delay_over(struct timer *t)
 {
-	struct session *s = container_of(t, struct will_terms, timer)->session;
+	struct session *s = container_of(t, struct session_rare, will.delay)->session;
 	will_publish(s, sessions_router(s->all));
-}
-
-static struct will_terms *terms_of(struct session *s)
-{
-	struct will_terms *t = s->will_terms;
-	if (t || !(t = calloc(1, sizeof(*t))))
-		return t;
-	t->session = s;
-	timer_init(&t->timer, on_delay_over);
-	s->will_terms = t;
-	return t;
 }
 
 static void set_terms(struct session *s, uint32_t delay_s, int64_t life_ms)
 {
-	if (!s->will_terms && !delay_s && !life_ms)
+	if (!s->rare && !delay_s && !life_ms)
 		return;
-	struct will_terms *t = terms_of(s);
-	if (!t)
+	struct session_rare *rare = session_rare(s);
+	if (!rare)
 		return;
-	t->delay_s = delay_s;
-	t->life_ms = life_ms;
+	rare->will.delay_s = delay_s;
+	rare->will.life_ms = life_ms;
 }
 
 void will_set(struct session *s, struct message *m, uint32_t delay_s)
@@ -48,26 +37,28 @@ void will_set(struct session *s, struct message *m, uint32_t delay_s)
 void will_free(struct session *s)
 {
 	message_unref(s->will);
-	free(s->will_terms);
 }
 
 void will_lost(struct session *s, struct router *r)
 {
-	if (will_has_delay(s))
-		timer_arm(&s->will_terms->timer, (int64_t)s->will_terms->delay_s * 1000);
-	else
+	if (!will_has_delay(s)) {
 		will_publish(s, r);
+		return;
+	}
+	struct will_terms *terms = &s->rare->will;
+	timer_init(&terms->delay, on_delay_over);
+	timer_arm(&terms->delay, (int64_t)terms->delay_s * 1000);
 }
 
 void will_cancel(struct session *s)
 {
-	if (s->will_terms)
-		timer_disarm(&s->will_terms->timer);
+	if (s->rare)
+		timer_disarm(&s->rare->will.delay);
 }
 
 static int64_t expiry_from_now(const struct session *s)
 {
-	int64_t life_ms = s->will_terms ? s->will_terms->life_ms : 0;
+	int64_t life_ms = s->rare ? s->rare->will.life_ms : 0;
 	return life_ms ? clock_ms() + life_ms : 0;
 }
 

@@ -1,16 +1,11 @@
 #ifndef TIDEGATE_CORE_WILL_H
 #define TIDEGATE_CORE_WILL_H
 
-#include "gateway/core/session.h"
+#include "gateway/core/session_rare.h"
 
 /* The last will of a session: what is published when its client is lost (MQTT 5.0, 3.1.2.5 and
- * 3.1.3.2.2). The message is in struct session; what few wills have, in here. */
-struct will_terms {
-	struct session *session; /* borrowed */
-	struct timer timer;      /* armed while the will of a lost client waits for its delay */
-	int64_t life_ms;         /* its expiry, counted from publication; 0: none */
-	uint32_t delay_s;
-};
+ * 3.1.3.2.2). The message is in struct session; its terms, which few wills have, in session_rare.
+ */
 
 /* Takes a reference; NULL: none. Without memory for its terms a will comes at once and stays. */
 void will_set(struct session *s, struct message *m, uint32_t delay_s);
@@ -20,12 +15,12 @@ void will_lost(struct session *s, struct router *r);
 /* The delay has begun and is not over. */
 static inline bool will_waiting(const struct session *s)
 {
-	return s->will_terms && timer_armed(&s->will_terms->timer);
+	return s->rare && timer_armed(&s->rare->will.delay);
 }
 /* It will be delayed, should the client be lost. */
 static inline bool will_has_delay(const struct session *s)
 {
-	return s->will && s->will_terms && s->will_terms->delay_s;
+	return s->will && s->rare && s->rare->will.delay_s;
 }
 /* The client is back, or the session is over: a waiting will does not fire any more. */
 void will_cancel(struct session *s);

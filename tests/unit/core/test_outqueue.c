@@ -26,7 +26,7 @@ static int tear_down(void **state)
 {
 	(void)state;
 	outqueue_free(q);
-	free(session.dropped);
+	free(session.rare);
 	assert_int_equal(messages_bytes(), 0);
 	return 0;
 }

@@ -232,7 +232,7 @@ static void order_and_window_hold_whatever_happens(void **state)
 	assert_int_equal(client.last_new, offered + 1);
 	drain();
 	outqueue_free(session.out);
-	free(session.dropped);
+	free(session.rare);
 	assert_int_equal(messages_bytes(), 0);
 }
 

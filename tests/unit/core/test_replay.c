@@ -34,7 +34,6 @@ static void a_new_subscription_gets_them_later(void **state)
 	assert_true(a->seen[0].offer.replay);
 	assert_int_equal(a->seen[0].offer.qos, 1);
 	assert_int_equal(a->seen[0].offer.sub_ids, 7);
-	assert_int_equal(a->seen[0].offer.from->origin, 0);
 	assert_false(a->had_receipt);
 	turns();
 	assert_int_equal(a->n, 2);
@@ -132,7 +131,6 @@ static void one_who_unsubscribes_gets_no_more(void **state)
 	turns();
 	assert_int_equal(a->n, 5);
 	assert_int_equal(b->n, 5);
-	assert_null(a->sub.replays);
 }
 
 /* The subscriber has the newer value live already; an older one must not follow it. */

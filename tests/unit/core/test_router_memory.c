@@ -66,7 +66,7 @@ static void a_replay_waits_for_memory(void **state)
 	retain("x/2", "1");
 	assert_int_equal(
 		subscribe_opts(a, "x/+", (struct sub_opts){ .retain_handling = 2 }), R_SUCCESS);
-	fail_after = 1; /* the replay itself, but not its list */
+	fail_after = 2; /* the replay itself and its place, but not its list */
 	assert_int_equal(subscribe(a, "x/+", 0), R_SUCCESS);
 	fail_after = 0;
 	assert_false(router_turn(rig.router)); /* nothing to spin for */

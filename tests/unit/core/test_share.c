@@ -335,7 +335,7 @@ static void listed_as_asked_for(void **state)
 	subscribe(a, "$exclusive/u", 0);
 	subscribe(a, "v", 0);
 	router_subscriptions(&a->sub, list_one, text);
-	assert_string_equal(text, "$share/g/t/+;$exclusive/u;v;");
+	assert_string_equal(text, "v;$exclusive/u;$share/g/t/+;");
 }
 
 int main(void)

@@ -126,7 +126,7 @@ static void subscriptions_are_listed(void **state)
 	subscribe(a, "a/+/#", 1);
 	subscribe(a, "/", 2);
 	router_subscriptions(&a->sub, list_one, text);
-	assert_string_equal(text, "a/+/#:1 /:2 ");
+	assert_string_equal(text, "/:2 a/+/#:1 ");
 }
 
 static void watchers_hear_of_the_first_and_the_last(void **state)

@@ -164,7 +164,7 @@ static void test_register_refused(void **state)
 	assert_text(p->data, "3");
 	publish(w, "no/thanks", "4", 1);
 	assert_silence(w);
-	assert_int_equal(dev(w)->dropped[DROP_REFUSED], 3);
+	assert_int_equal(session_dropped(dev(w), DROP_REFUSED), 3);
 	/* Until it asks for it by name. */
 	uint16_t id = subscribe_to(w, DEV, "no/thanks", 0);
 	publish(w, "no/thanks", "5", 0);
@@ -225,7 +225,7 @@ static void test_puback_unknown_id_again_and_again(void **state)
 	}
 	assert_silence(w);
 	assert_true(session_idle(dev(w)));
-	assert_int_equal(dev(w)->dropped[DROP_REFUSED], 1);
+	assert_int_equal(session_dropped(dev(w), DROP_REFUSED), 1);
 }
 
 static void test_id_forgotten_between_repetitions(void **state)
@@ -260,7 +260,7 @@ static void test_puback_congestion_and_refusal(void **state)
 	assert_int_equal(hear_publish(w, id, "1", 1, true), msg_id);
 	puback(w, id, msg_id, SN_NOT_SUPPORTED);
 	puback(w, id, hear_publish(w, id, "2", 1, false), SN_ACCEPTED);
-	assert_int_equal(dev(w)->dropped[DROP_REFUSED], 1);
+	assert_int_equal(session_dropped(dev(w), DROP_REFUSED), 1);
 	assert_int_equal(state_at(w, DEV), SN_ACTIVE);
 }
 
@@ -323,7 +323,7 @@ static void test_table_full(void **state)
 	}
 	publish(w, "n/new", "-", 0);
 	assert_silence(w);
-	assert_int_equal(dev(w)->dropped[DROP_REFUSED], 1);
+	assert_int_equal(session_dropped(dev(w), DROP_REFUSED), 1);
 	publish(w, "n/1", "+", 0);
 	assert_hears(w, DEV, SN_PUBLISH);
 }
@@ -336,7 +336,7 @@ static void test_too_large(void **state)
 	uint16_t id = subscribe_to(w, DEV, "a", 1);
 	publish_bytes(w, "a", span_of(big, SN_DATAGRAM_MAX - 8), 1, false);
 	assert_silence(w);
-	assert_int_equal(dev(w)->dropped[DROP_TOO_LARGE], 1);
+	assert_int_equal(session_dropped(dev(w), DROP_TOO_LARGE), 1);
 	publish_bytes(w, "a", span_of(big, SN_DATAGRAM_MAX - 9), 1, false);
 	const struct sn_packet *p = hear(w, DEV);
 	assert_int_equal(p->data.len, SN_DATAGRAM_MAX - 9);

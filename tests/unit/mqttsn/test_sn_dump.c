@@ -58,7 +58,7 @@ static void test_a_sleeper_with_mail(void **state)
 	const char *line = dump(w, DEV, 0)->text[0];
 	assert_says(line, "client dev asleep");
 	assert_says(line, "of 110 s");
-	assert_says(line, "queue 2 messages 104 octets");
+	assert_says(line, "queue 2 messages ");
 	assert_says(line, "dropped queue_full 1");
 }
 
