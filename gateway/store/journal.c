@@ -64,8 +64,6 @@ void journal_segment_free(struct journal *j, struct segment *s)
 		close(j->read_fd);
 		j->read_fd = -1;
 	}
-	if (j->probe == s)
-		j->probe = NULL;
 	list_remove(&s->node);
 	j->n_segments--;
 	j->disk_bytes -= journal_disk_size(s);
@@ -178,7 +176,7 @@ uint64_t journal_append_lazy(
 	struct batch *b = j->gather;
 	if (b->first_seq == 0)
 		b->first_seq = e.seq;
-	b->sync = b->sync || b->bytes >= LAZY_MAX;
+	b->sync = b->sync || b->bytes + j->soft_bytes >= LAZY_MAX;
 	j->appended_records++;
 	return e.seq;
 }

@@ -65,11 +65,9 @@ static bool is_newest(const struct journal *j, const struct segment *s)
 {
 	const struct list *next = s->node.next;
 
-	if (s == j->probe)
-		return false;
-	if (j->probe && next == &j->probe->node)
+	while (next != &j->segments && container_of(next, const struct segment, node)->probe)
 		next = next->next;
-	return next == &j->segments;
+	return next == &j->segments && !s->probe;
 }
 
 /* Its file may go, if nothing pins it. */

@@ -44,6 +44,7 @@ static void chunk_free(struct chunk *k)
 
 static void batch_free(struct batch *b)
 {
+	list_remove(&b->flight);
 	while (!list_empty(&b->chunks))
 		chunk_free(list_first(&b->chunks, struct chunk, node));
 	seq_ranges_free(&b->forgets);
@@ -96,11 +97,12 @@ static bool within_bounds(const struct journal *j, uint64_t more, enum room_for 
 {
 	uint64_t reserve = who == ROOM_USER ? RESERVE_FILES * (uint64_t)j->segment_size : 0;
 
-	/* A probe may go past the bound by one file, or a full disk could never be found healed. */
-	return who == ROOM_PROBE || j->disk_bytes + more + reserve <= (uint64_t)j->conf.max_bytes;
+	/* A probe may go past the bound by one file, or a full disk could never be found healed;
+	 * what is kept by what its lost places took. */
+	return who >= ROOM_PROBE || j->disk_bytes + more + reserve <= (uint64_t)j->conf.max_bytes;
 }
 
-static void seal(struct journal *j, struct segment *s)
+void journal_seal(struct journal *j, struct segment *s)
 {
 	s->sealed = true;
 	j->clean.due = true;
@@ -115,7 +117,7 @@ static uint32_t new_file_size(const struct journal *j, uint32_t record, enum roo
 	uint64_t left = j->disk_bytes < max ? max - j->disk_bytes : 0;
 	uint32_t size = j->segment_size;
 
-	if (who != ROOM_USER && left < size)
+	if ((who == ROOM_INTERNAL || who == ROOM_PROBE) && left < size)
 		size = (uint32_t)left & ~(RECORD_ALIGN - 1);
 	return MAX(size, SEGMENT_HEADER + record);
 }
@@ -139,7 +141,7 @@ static struct chunk *open_segment(struct journal *j, uint32_t size, enum room_fo
 		return NULL;
 	}
 	if (j->current)
-		seal(j, j->current);
+		journal_seal(j, j->current);
 	j->current = s;
 	return k;
 }
@@ -227,7 +229,7 @@ int journal_gather_forgets(struct journal *j, struct seq_ranges *r, size_t *next
 	return err;
 }
 
-static void gather_pending(struct journal *j, enum room_for who)
+void journal_gather_pending(struct journal *j, enum room_for who)
 {
 	uint32_t lo = j->current ? j->current->id.number : j->next_number;
 	struct list *pos;
@@ -259,8 +261,10 @@ static void give_mark(struct journal *j, struct batch *b)
 	j->marked = false;
 }
 
-static void post(struct journal *j, struct batch *b)
+void journal_post(struct journal *j)
 {
+	struct batch *b = j->gather;
+
 	if (b->sync)
 		j->committed_ms = clock_ms();
 	give_mark(j, b);
@@ -277,14 +281,14 @@ static void post(struct journal *j, struct batch *b)
 static void hand_over(struct journal *j, bool sync)
 {
 	if (j->pending.n > 0)
-		gather_pending(j, ROOM_INTERNAL);
+		journal_gather_pending(j, j->error ? ROOM_PROBE : ROOM_INTERNAL);
 	if (sync && !j->gather && j->pending.n == 0)
 		j->gather = batch_new();
 	if (!j->gather)
 		return;
 	j->gather->sync |= sync;
 	if (!list_empty(&j->gather->chunks) || (sync && j->pending.n == 0))
-		post(j, j->gather);
+		journal_post(j);
 	else
 		journal_slow_soon(j);
 }
@@ -296,7 +300,8 @@ bool journal_has_unsafe(const struct journal *j)
 	list_for_each(pos, &j->flights)
 		if (container_of(pos, const struct batch, flight)->mark == 0)
 			return true;
-	return j->gather || j->pending.n > 0 || j->unsynced.n > 0 || j->unsynced_records;
+	return (j->gather && j->gather->bytes > 0) || j->pending.n > 0 || j->unsynced.n > 0 ||
+	       !list_empty(&j->soft);
 }
 
 /* One commit is under way at a time; what comes meanwhile is the next. */
@@ -315,7 +320,7 @@ void journal_commit_when_due(struct journal *j)
 
 void journal_hand_over_last(struct journal *j)
 {
-	if (!j->error && journal_has_unsafe(j))
+	if (journal_has_unsafe(j)) /* on a failed disk, too: it may be well again */
 		hand_over(j, true);
 }
 
@@ -343,73 +348,25 @@ static void apply_moves(struct journal *j, const struct batch *b)
 	j->clean.due |= b->n_moves > 0;
 }
 
+static void free_soft(struct journal *j)
+{
+	while (!list_empty(&j->soft))
+		batch_free(list_first(&j->soft, struct batch, flight));
+	j->soft_bytes = 0;
+}
+
 static void commit_succeeded(struct journal *j, struct batch *b)
 {
-	if (j->error) {
-		log_notice("journal %s: stores again", j->conf.dir);
-		j->error = 0;
-		j->probe = NULL;
-	}
+	if (j->error)
+		journal_healed(j);
 	if (b->sync) {
 		seq_ranges_free(&j->unsynced);
-		j->unsynced_records = false;
+		free_soft(j);
 	} else {
 		seq_ranges_add_all(&j->unsynced, &b->forgets);
-		j->unsynced_records |= b->first_seq != 0;
 	}
 	j->reached = MAX(j->reached, b->mark);
 	apply_moves(j, b);
-}
-
-/* Nothing more goes into the segments of a batch that won't be written. */
-static void poison_segments(struct journal *j, struct batch *b)
-{
-	struct list *pos;
-
-	list_for_each(pos, &b->chunks) {
-		struct chunk *k = list_entry(pos, struct chunk, node);
-		seal(j, k->seg);
-		k->seg->stale = true;
-		if (k->create)
-			k->seg->holds_forgets = false; /* all of them are written again */
-	}
-}
-
-/* What was not synced may still be on the disk: forgotten once storing works again, it will not
- * come back as a message that its sender was told is not stored. */
-static void undo_appends(struct journal *j, uint64_t first_seq)
-{
-	struct index *x = &j->index;
-
-	if (first_seq == 0)
-		return;
-	seq_ranges_add(&j->pending, first_seq, j->next_seq - 1);
-	for (size_t i = x->n; i > x->head && x->v[i - 1].seq >= first_seq; i = MIN(i - 1, x->n))
-		if (x->v[i - 1].seg)
-			journal_drop_entry(j, &x->v[i - 1]);
-}
-
-static void commit_failed(struct journal *j, struct batch *b, int err)
-{
-	struct list *pos;
-	uint64_t first_seq = b->first_seq;
-
-	if (!j->error)
-		log_error("journal %s: %s; refusing what must be stored, trying again each second",
-			j->conf.dir, strerror(-err));
-	j->error = err;
-	poison_segments(j, b);
-	if (j->gather) {
-		poison_segments(j, j->gather);
-		first_seq = first_seq ? first_seq : j->gather->first_seq;
-	}
-	undo_appends(j, first_seq);
-	seq_ranges_add_all(&j->pending, &b->forgets);
-	seq_ranges_add_all(&j->pending, &j->unsynced);
-	seq_ranges_free(&j->unsynced);
-	list_for_each(pos, &j->segments)
-		list_entry(pos, struct segment, node)->dirty = true;
-	journal_slow_soon(j);
 }
 
 /* They may append, and cancel one another. */
@@ -428,7 +385,13 @@ static void batch_end(struct journal *j, struct batch *b, int err)
 	bool of_cleaner = b->of_cleaner;
 
 	list_splice(&waiters, &b->waiters);
-	batch_free(b);
+	/* Until a sync its bytes are the only ones to rely on. */
+	if (err == 0 && !b->sync && b->first_seq != 0) {
+		list_append(&j->soft, &b->flight);
+		j->soft_bytes += b->bytes;
+	} else {
+		batch_free(b);
+	}
 	if (of_cleaner)
 		journal_clean_settled(j, err);
 	tell_waiters(&waiters, err);
@@ -443,9 +406,10 @@ static void batch_done(void *arg, struct job *job)
 
 	list_remove(&b->flight);
 	if (err < 0) {
-		commit_failed(j, b, err);
 		also = j->gather;
 		j->gather = NULL;
+		journal_failed(j, b, also, err);
+		free_soft(j);
 	} else {
 		commit_succeeded(j, b);
 	}
@@ -470,22 +434,10 @@ void journal_gather_free(struct journal *j)
 	if (j->gather)
 		batch_free(j->gather);
 	j->gather = NULL;
+	free_soft(j);
 }
 
 /* ---- Timers ---- */
-
-/* Writes something to see whether the storage is well again: the forgets of what was undone. */
-static void probe(struct journal *j)
-{
-	if (!list_empty(&j->flights) || j->probe)
-		return;
-	gather_pending(j, ROOM_PROBE);
-	if (!j->gather || list_empty(&j->gather->chunks))
-		return;
-	j->gather->sync = true;
-	j->probe = j->current;
-	post(j, j->gather);
-}
 
 static void on_commit_timer(struct timer *t)
 {
@@ -499,7 +451,7 @@ static void on_slow_timer(struct timer *t)
 	j->clean.due = true;
 	journal_clean(j);
 	if (j->error)
-		probe(j);
+		journal_probe(j);
 	else if (list_empty(&j->flights) && j->forgets_due)
 		hand_over(j, false);
 	if (j->error || j->forgets_due)
@@ -534,6 +486,7 @@ void journal_slow_soon(struct journal *j)
 void journal_gather_init(struct journal *j)
 {
 	list_init(&j->flights);
+	list_init(&j->soft);
 	timer_init(&j->commit_timer, on_commit_timer);
 	timer_init(&j->slow_timer, on_slow_timer);
 	timer_init(&j->forget_timer, on_forget_timer);

@@ -13,6 +13,7 @@
  *
  * journal.c         append, forget, read, status
  * journal_gather.c  from appended bytes to a commit and its end, good or bad
+ * journal_failure.c a commit that failed: who is told, what is kept, when it is tried again
  * journal_mark.c    what has reached stable storage, for those who don't wait for one record
  * journal_clean.c   gives disk space back
  * journal_replay.c  open: recovery and replay
@@ -47,6 +48,7 @@ struct segment {
 	bool dirty;   /* forgets of its records were not written yet */
 	bool stale;   /* may hold copies of records that live elsewhere or were undone */
 	bool damaged; /* move what lives away from it */
+	bool probe;   /* made to see whether the storage is well again */
 };
 
 /* A live record copied forward; the index follows once the copy is on stable storage. */
@@ -59,7 +61,7 @@ struct move {
 /* One commit, gathering or under way. */
 struct batch {
 	struct job job;
-	struct list flight; /* in journal.flights once handed over */
+	struct list flight; /* in journal.flights once handed over, then perhaps in .soft */
 	struct list chunks;
 	struct list waiters;
 	size_t bytes;
@@ -119,13 +121,13 @@ struct journal {
 	uint64_t mark;              /* greatest that was handed over */
 	uint64_t reached;           /* greatest on stable storage */
 	bool marked;                /* somebody waits for mark + 1 */
-	bool unsynced_records;      /* a batch without sync held some */
+	struct list soft; /* struct batch.flight: with records, written but no sync since */
+	size_t soft_bytes;
 	bool hurry, closing;
 	bool forgets_due; /* `pending` holds some of records that may be on disk */
 	struct timer commit_timer, slow_timer, forget_timer;
 
-	int error;             /* negative errno while the storage fails */
-	struct segment *probe; /* a failed probe's segment, until it is unlinked */
+	int error; /* negative errno while the storage fails */
 	bool full;
 	struct cleaner clean;
 
@@ -147,7 +149,7 @@ long journal_pread(
 	struct journal *j, const struct index_entry *e, void *buf, size_t cap, uint8_t *type);
 
 /* journal_gather.c */
-enum room_for { ROOM_USER, ROOM_INTERNAL, ROOM_PROBE };
+enum room_for { ROOM_USER, ROOM_INTERNAL, ROOM_PROBE, ROOM_KEPT };
 void journal_gather_init(struct journal *j);
 void journal_gather_free(struct journal *j);
 /* Room for one record of `size` octets in the gathered batch and on disk: *out is where to encode
@@ -160,6 +162,9 @@ int journal_room(
  * the first failure of journal_room(). */
 int journal_gather_forgets(
 	struct journal *j, struct seq_ranges *r, size_t *next, enum room_for who);
+void journal_gather_pending(struct journal *j, enum room_for who);
+void journal_post(struct journal *j); /* the gathered batch, as it is */
+void journal_seal(struct journal *j, struct segment *s);
 void journal_commit_when_due(struct journal *j);
 void journal_slow_soon(struct journal *j); /* cleaning and probes, in a second */
 void journal_forget_soon(struct journal *j);
@@ -167,6 +172,14 @@ void journal_forget_soon(struct journal *j);
 bool journal_has_unsafe(const struct journal *j);
 void journal_hand_over_last(struct journal *j);
 void journal_abandon(struct journal *j, int err); /* every waiter is told */
+
+/* journal_failure.c */
+/* A commit has failed, and what gathered meanwhile (NULL: nothing) must not follow it. Their
+ * waiters are told by the caller afterwards. */
+void journal_failed(struct journal *j, struct batch *b, struct batch *gathered, int err);
+void journal_healed(struct journal *j);
+/* Writes something to see whether the storage is well again. */
+void journal_probe(struct journal *j);
 
 /* journal_clean.c */
 void journal_clean_init(struct journal *j);

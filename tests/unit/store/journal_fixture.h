@@ -143,7 +143,7 @@ static inline bool fixture_busy(const struct fixture *f)
 {
 	const struct journal *j = f->j;
 
-	return !list_empty(&j->flights) || (j->gather && j->gather->sync) ||
+	return !list_empty(&j->flights) || (j->gather && j->gather->sync && !j->error) ||
 	       j->clean.state != CLEAN_IDLE || j->clean.due;
 }
 
@@ -191,6 +191,16 @@ static inline uint64_t append_text(
 	uint64_t seq = append_bytes(f, type, text, strlen(text), w, &err);
 
 	assert_int_equal(err, 0);
+	assert_true(seq > 0);
+	return seq;
+}
+
+static inline uint64_t append_lazy(struct fixture *f, const char *text)
+{
+	struct span part = { (const uint8_t *)text, strlen(text) };
+	int err;
+	uint64_t seq = journal_append_lazy(f->j, 1, &part, 1, &err);
+
 	assert_true(seq > 0);
 	return seq;
 }

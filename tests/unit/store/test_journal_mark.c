@@ -2,16 +2,6 @@
 
 #define MB (INT64_C(1) << 20)
 
-static uint64_t append_lazy(struct fixture *f, const char *text)
-{
-	struct span part = { (const uint8_t *)text, strlen(text) };
-	int err;
-	uint64_t seq = journal_append_lazy(f->j, 1, &part, 1, &err);
-
-	assert_true(seq > 0);
-	return seq;
-}
-
 static void pass(struct fixture *f, int64_t ms)
 {
 	for (int64_t i = 0; i < ms; i += 10) {
