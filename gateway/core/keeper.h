@@ -74,7 +74,7 @@ struct keeper_conf {
 struct keeper *keeper_new(void); /* ends the program without memory */
 void keeper_set_conf(struct keeper *k, const struct keeper_conf *conf);
 /* Fills the rows of JR_MESSAGE, JR_CLAIM, JR_DONE for journal_open(). */
-void keeper_handlers(struct keeper *k, struct journal_handler handlers[]);
+void keeper_handlers(struct keeper *k, struct journal_handler *handlers);
 /* The journal has been replayed into the keeper. Without this call there is none: memory only. */
 void keeper_attach(struct keeper *k, struct journal *j);
 bool keeper_has_storage(const struct keeper *k);
@@ -146,6 +146,8 @@ static inline struct kept *kept_of(const struct message *m)
 {
 	return m->kept;
 }
+/* For message_unref(): the body of an uncounted one is freed. */
+void kept_lost_body(struct kept *kept);
 
 struct keeper_status {
 	uint64_t messages, claims[CLAIM_KINDS]; /* alive */

@@ -3,6 +3,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/util.h"
 #include "gateway/base/wire.h"
+#include "gateway/core/keeper.h"
 #include "gateway/core/props.h"
 #include "gateway/core/topic.h"
 
@@ -93,6 +94,8 @@ void message_unref(struct message *m)
 	assert(m->refs > 0);
 	if (--m->refs > 0)
 		return;
+	if (m->kept)
+		kept_lost_body(m->kept);
 	alive--;
 	alive_bytes -= message_size(m);
 	alive_payload_bytes -= m->payload_len;

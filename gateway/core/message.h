@@ -27,7 +27,7 @@ struct message {
 	int64_t expires_ms; /* clock_ms() from which it is stale; 0: never */
 	int64_t received_wall_ms;
 	struct kept *kept; /* keeper.c's: who claims it on stable storage; NULL: nobody */
-	uint8_t body[]; /* topic length (2 octets, big-endian), topic, payload, props */
+	uint8_t body[];    /* topic length (2 octets, big-endian), topic, payload, props */
 };
 
 struct message_init {
