@@ -27,6 +27,7 @@ struct router *router_new(struct policy *policy, const struct router_limits *lim
 	r->limits = *limits;
 	list_init(&r->watchers);
 	replays_init(r);
+	pool_init(&r->subscriptions, sizeof(struct subscription));
 	shares_init(r);
 	delays_init(r);
 	retain_init(r);

@@ -3,6 +3,7 @@
 
 /* The inside of the router, for router.c, subscription.c, share.c, retain.c, replay.c and
  * delay.c alone. */
+#include "gateway/base/pool.h"
 #include "gateway/base/timer.h"
 #include "gateway/core/ptrtable.h"
 #include "gateway/core/router.h"
@@ -14,10 +15,12 @@ struct subscription {
 	struct subscriber *who;    /* borrowed */
 	struct sub_opts opts;
 };
+_Static_assert(sizeof(struct subscription) <= 48, "one for each filter of each client");
 
 struct router {
-	struct topictree *tree; /* owned */
-	struct policy *policy;  /* borrowed */
+	struct topictree *tree;    /* owned */
+	struct policy *policy;     /* borrowed */
+	struct pool subscriptions; /* memory of those that are in the tree */
 	struct router_limits limits;
 	struct list watchers;           /* of router_watcher.node; borrowed */
 	struct list replays;            /* of replay.node: owned, in turn */

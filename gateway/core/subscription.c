@@ -5,7 +5,6 @@
 #include "gateway/core/subfilter.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Who subscribed to what, and who is told of it.
@@ -20,28 +19,24 @@ void subscriber_init(
 	*s = (struct subscriber){ .ops = ops, .who = who };
 }
 
-static struct subscription *at_leaf(struct list *node)
+static const struct subscription *at_leaf(const struct topicleaf *leaf)
 {
-	return container_of(list_entry(node, struct topicleaf, node), struct subscription, leaf);
+	return container_of(leaf, const struct subscription, leaf);
 }
 
 /* The QoS at which clients want this filter, -1 when none does. */
-static int wanted_qos(const struct list *leaves)
+static int wanted_qos(const struct topicleaf *first)
 {
-	if (list_empty(leaves))
+	if (!first || at_leaf(first)->who->gate)
 		return -1;
-	const struct subscription *first = at_leaf(leaves->next);
-	return first->who->gate ? -1 : first->opts.qos;
+	return at_leaf(first)->opts.qos;
 }
 
 static bool is_last_client(const struct subscription *sub)
 {
-	const struct list *leaves = topictree_siblings(&sub->leaf);
-	const struct list *next = sub->leaf.node.next;
-
-	if (sub->who->gate || sub->leaf.node.prev != leaves)
+	if (sub->who->gate || topictree_first_leaf(&sub->leaf) != &sub->leaf)
 		return false;
-	return next == leaves || at_leaf((struct list *)next)->who->gate;
+	return !sub->leaf.next || at_leaf(sub->leaf.next)->who->gate;
 }
 
 static void tell_wanted(struct router *r, struct span filter, uint8_t qos)
@@ -64,14 +59,14 @@ static void tell_unwanted(struct router *r, struct span filter)
 	}
 }
 
-static void tell_one(struct list *leaves, void *arg)
+static void tell_one(struct topicleaf *first, void *arg)
 {
 	struct router_watcher *w = arg;
-	int qos = wanted_qos(leaves);
+	int qos = wanted_qos(first);
 	uint8_t text[TOPICTREE_TEXT_MAX];
 
 	if (qos >= 0)
-		w->wanted(w, topictree_text(at_leaf(leaves->next)->leaf.at, text), (uint8_t)qos);
+		w->wanted(w, topictree_text(first->at, text), (uint8_t)qos);
 }
 
 void router_watch(struct router *r, struct router_watcher *w)
@@ -88,13 +83,12 @@ void router_unwatch(struct router *r, struct router_watcher *w)
 
 /* A subscriber has few subscriptions where a filter may have many subscribers. */
 static struct subscription *subscription_find(
-	struct subscriber *s, const struct list *leaves, bool exclusive)
+	struct subscriber *s, const struct topicleaf *first, bool exclusive)
 {
-	if (!leaves)
+	if (!first)
 		return NULL;
-	const struct topicnode *at = at_leaf(leaves->next)->leaf.at;
 	for (struct subscription *sub = s->subscriptions; sub; sub = sub->next) {
-		if (sub->leaf.at == at && sub->opts.exclusive == exclusive)
+		if (sub->leaf.at == first->at && sub->opts.exclusive == exclusive)
 			return sub;
 	}
 	return NULL;
@@ -131,12 +125,13 @@ void subscription_unlink(struct router *r, struct subscription *sub)
 static struct subscription *subscription_new(
 	struct router *r, struct subscriber *s, struct span filter)
 {
-	struct subscription *sub = subscription_quota_left(r, s) ? calloc(1, sizeof(*sub)) : NULL;
+	struct subscription *sub =
+		subscription_quota_left(r, s) ? pool_get(&r->subscriptions) : NULL;
 
 	if (!sub)
 		return NULL;
 	if (topictree_insert(r->tree, filter, &sub->leaf)) {
-		free(sub);
+		pool_put(&r->subscriptions, sub);
 		return NULL;
 	}
 	subscription_link(r, s, sub);
@@ -154,7 +149,7 @@ static void leaf_end(struct router *r, struct subscription *sub)
 	replay_cancel(r, sub);
 	topictree_remove(r->tree, &sub->leaf);
 	subscription_unlink(r, sub);
-	free(sub);
+	pool_put(&r->subscriptions, sub);
 	if (unwanted)
 		tell_unwanted(r, filter);
 }
@@ -181,36 +176,27 @@ static enum reason may_subscribe(struct router *r, const struct subscriber *s,
 
 /* Somebody else has it. A look at all who have the filter, but only when an exclusive subscription
  * is asked for. */
-static bool is_taken(const struct subscriber *s, const struct list *leaves)
+static bool is_taken(const struct subscriber *s, const struct topicleaf *first)
 {
-	const struct list *pos;
-
-	if (!leaves)
-		return false;
-	list_for_each(pos, leaves) {
-		const struct subscription *sub = at_leaf((struct list *)pos);
-		if (sub->opts.exclusive && sub->who != s)
+	for (const struct topicleaf *leaf = first; leaf; leaf = leaf->next) {
+		if (at_leaf(leaf)->opts.exclusive && at_leaf(leaf)->who != s)
 			return true;
 	}
 	return false;
 }
 
-/* Takes over the options and moves a client's leaf to where the order wants it. */
+/* Takes over the options and moves the leaf to where the order wants it; a new one is the second.
+ */
 static void set_opts(struct router *r, struct subscription *sub, struct span filter,
 	const struct sub_opts *opts, int wanted_before)
 {
-	struct list *leaves = topictree_siblings(&sub->leaf), *node = &sub->leaf.node;
-
 	sub->opts = *opts;
-	if (sub->who->gate)
+	if (sub->who->gate) {
+		topictree_to_end(&sub->leaf);
 		return;
-	if (opts->qos >= wanted_before) {
-		list_remove(node);
-		list_prepend(leaves, node);
-	} else if (leaves->next != node) {
-		list_remove(node);
-		list_insert_before(leaves->next->next, node);
 	}
+	if (opts->qos >= wanted_before)
+		topictree_to_front(&sub->leaf);
 	if (opts->qos > wanted_before)
 		tell_wanted(r, filter, opts->qos);
 }
@@ -218,12 +204,12 @@ static void set_opts(struct router *r, struct subscription *sub, struct span fil
 enum reason subscription_set(
 	struct router *r, struct subscriber *s, struct span filter, const struct sub_opts *opts)
 {
-	struct list *leaves = topictree_leaves(r->tree, filter);
-	int wanted_before = leaves ? wanted_qos(leaves) : -1;
-	struct subscription *sub = subscription_find(s, leaves, opts->exclusive);
+	const struct topicleaf *first = topictree_leaves(r->tree, filter);
+	int wanted_before = wanted_qos(first);
+	struct subscription *sub = subscription_find(s, first, opts->exclusive);
 	bool fresh = !sub;
 
-	if (opts->exclusive && is_taken(s, leaves))
+	if (opts->exclusive && is_taken(s, first))
 		return R_QUOTA;
 	if (fresh && !(sub = subscription_new(r, s, filter)))
 		return R_QUOTA;

@@ -18,6 +18,9 @@ static size_t block_bytes(size_t size)
 
 /* Level strings */
 
+struct level topictree_plus = { .len = 1, .text = "+" };
+struct level topictree_hash = { .len = 1, .text = "#" };
+
 static uint32_t level_hash(const void *entry)
 {
 	return ((const struct level *)entry)->hash;
@@ -117,59 +120,26 @@ struct topicnode *topictree_literal(
 	return ptrtable_find(&t->nodes, node_key_hash(parent, level), node_is, &key);
 }
 
-static bool is_wild(struct span text, char c)
+/* NULL: a literal level. */
+static struct level *wildcard(struct span text)
 {
-	return text.len == 1 && text.p[0] == c;
+	if (span_is(text, "+"))
+		return &topictree_plus;
+	return span_is(text, "#") ? &topictree_hash : NULL;
 }
 
 static struct topicnode *child_find(
 	const struct topictree *t, const struct topicnode *parent, struct span text)
 {
-	if (is_wild(text, '+'))
-		return parent->wild ? parent->wild->plus : NULL;
-	if (is_wild(text, '#'))
-		return parent->wild ? parent->wild->hash : NULL;
+	const struct level *wild = wildcard(text);
+
+	if (wild)
+		return wild == &topictree_plus ? topicnode_plus(parent) : topicnode_hash(parent);
 	return parent->child ? topictree_literal(t, parent, topictree_level(t, text)) : NULL;
 }
 
-static struct wild *wild_need(struct topictree *t, struct topicnode *n)
+static int name_literal(struct topictree *t, struct topicnode *n, struct span text)
 {
-	if (n->wild)
-		return n->wild;
-	n->wild = malloc(sizeof(*n->wild));
-	if (!n->wild)
-		return NULL;
-	n->wild->plus = n->wild->hash = NULL;
-	list_init(&n->wild->leaves);
-	t->stats.memory_bytes += block_bytes(sizeof(*n->wild));
-	return n->wild;
-}
-
-static void wild_trim(struct topictree *t, struct topicnode *n)
-{
-	struct wild *w = n->wild;
-
-	if (!w || w->plus || w->hash || !list_empty(&w->leaves))
-		return;
-	n->wild = NULL;
-	t->stats.memory_bytes -= block_bytes(sizeof(*w));
-	free(w);
-}
-
-static int link_wild(struct topictree *t, struct topicnode *n, bool plus)
-{
-	struct wild *w = wild_need(t, n->parent);
-
-	if (!w)
-		return -ENOMEM;
-	*(plus ? &w->plus : &w->hash) = n;
-	return 0;
-}
-
-static int link_literal(struct topictree *t, struct topicnode *n, struct span text)
-{
-	struct topicnode *parent = n->parent;
-
 	n->level = level_intern(t, text);
 	if (!n->level)
 		return -ENOMEM;
@@ -177,62 +147,61 @@ static int link_literal(struct topictree *t, struct topicnode *n, struct span te
 		level_unref(t, n->level);
 		return -ENOMEM;
 	}
-	n->next = parent->child;
+	return 0;
+}
+
+/* '#' goes first, '+' behind it, all others behind these. */
+static void link_child(struct topicnode *n)
+{
+	struct topicnode *parent = n->parent, *prev = NULL;
+
+	if (n->level != &topictree_hash)
+		prev = topicnode_hash(parent);
+	if (!topicnode_is_wild(n) && topicnode_plus(parent))
+		prev = topicnode_plus(parent);
+	n->prev = prev;
+	n->next = prev ? prev->next : parent->child;
 	if (n->next)
 		n->next->prev = n;
-	parent->child = n;
-	return 0;
+	*(prev ? &prev->next : &parent->child) = n;
 }
 
 static struct topicnode *child_new(struct topictree *t, struct topicnode *parent, struct span text)
 {
-	struct topicnode *n = calloc(1, sizeof(*n));
-	bool plus = is_wild(text, '+');
+	struct topicnode *n = pool_get(&t->memory);
 
 	if (!n)
 		return NULL;
 	n->parent = parent;
-	if (plus || is_wild(text, '#') ? link_wild(t, n, plus) : link_literal(t, n, text)) {
-		free(n);
+	n->level = wildcard(text);
+	if (!n->level && name_literal(t, n, text) < 0) {
+		pool_put(&t->memory, n);
 		return NULL;
 	}
+	link_child(n);
 	t->stats.nodes++;
-	t->stats.memory_bytes += block_bytes(sizeof(*n));
+	t->stats.memory_bytes += sizeof(*n);
 	return n;
-}
-
-static void unlink_literal(struct topictree *t, struct topicnode *n)
-{
-	ptrtable_remove(&t->nodes, n);
-	level_unref(t, n->level);
-	if (n->prev)
-		n->prev->next = n->next;
-	else
-		n->parent->child = n->next;
-	if (n->next)
-		n->next->prev = n->prev;
 }
 
 static void node_free(struct topictree *t, struct topicnode *n)
 {
-	struct topicnode *parent = n->parent;
-
-	if (n->level) {
-		unlink_literal(t, n);
-	} else {
-		*(parent->wild->plus == n ? &parent->wild->plus : &parent->wild->hash) = NULL;
-		wild_trim(t, parent);
+	if (!topicnode_is_wild(n)) {
+		ptrtable_remove(&t->nodes, n);
+		level_unref(t, n->level);
 	}
+	*(n->prev ? &n->prev->next : &n->parent->child) = n->next;
+	if (n->next)
+		n->next->prev = n->prev;
 	t->stats.nodes--;
-	t->stats.memory_bytes -= block_bytes(sizeof(*n));
-	free(n);
+	t->stats.memory_bytes -= sizeof(*n);
+	pool_put(&t->memory, n);
 }
 
 /* Frees the branch that ends in `n` as far up as nothing else needs it. */
 static void prune(struct topictree *t, struct topicnode *n)
 {
-	wild_trim(t, n);
-	while (n->parent && !n->child && !n->wild && !n->retained) {
+	while (n->parent && !n->child && !n->leaves && !n->retained) {
 		struct topicnode *parent = n->parent;
 
 		node_free(t, n);
@@ -270,31 +239,13 @@ static struct topicnode *node_need(struct topictree *t, struct span filter)
 	return n;
 }
 
-static struct topicnode *first_wild(const struct topicnode *n)
-{
-	if (!n->wild)
-		return NULL;
-	return n->wild->plus ? n->wild->plus : n->wild->hash;
-}
-
-struct topicnode *topictree_first_branch(const struct topicnode *n)
-{
-	return n->child ? n->child : first_wild(n);
-}
-
-struct topicnode *topictree_next_branch(const struct topicnode *n)
-{
-	if (n->level)
-		return n->next ? n->next : first_wild(n->parent);
-	return n == n->parent->wild->plus ? n->parent->wild->hash : NULL;
-}
-
 struct topictree *topictree_new(void)
 {
 	struct topictree *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return NULL;
+	pool_init(&t->memory, sizeof(struct topicnode));
 	ptrtable_init(&t->nodes, node_hash);
 	ptrtable_init(&t->levels, level_hash);
 	return t;
@@ -306,7 +257,7 @@ void topictree_free(struct topictree *t)
 		return;
 	assert(t->stats.leaves == 0);
 	for (struct topicnode *n = &t->root, *next; n; n = next) {
-		next = topictree_first_branch(n);
+		next = n->child;
 		if (next)
 			continue;
 		next = n->parent;
@@ -320,17 +271,31 @@ void topictree_free(struct topictree *t)
 	free(t);
 }
 
+/* Leaves */
+
+static void leaf_link(struct topicleaf *leaf, struct topicleaf **link)
+{
+	leaf->next = *link;
+	leaf->link = link;
+	if (leaf->next)
+		leaf->next->link = &leaf->next;
+	*link = leaf;
+}
+
+static void leaf_unlink(struct topicleaf *leaf)
+{
+	*leaf->link = leaf->next;
+	if (leaf->next)
+		leaf->next->link = leaf->link;
+}
+
 int topictree_insert(struct topictree *t, struct span filter, struct topicleaf *leaf)
 {
 	struct topicnode *n = node_need(t, filter);
 
 	if (!n)
 		return -ENOMEM;
-	if (!wild_need(t, n)) {
-		prune(t, n);
-		return -ENOMEM;
-	}
-	list_append(&n->wild->leaves, &leaf->node);
+	leaf_link(leaf, n->leaves ? &n->leaves->next : &n->leaves);
 	leaf->at = n;
 	t->stats.leaves++;
 	return 0;
@@ -340,29 +305,38 @@ void topictree_remove(struct topictree *t, struct topicleaf *leaf)
 {
 	struct topicnode *n = leaf->at;
 
-	list_remove(&leaf->node);
+	leaf_unlink(leaf);
 	leaf->at = NULL;
 	t->stats.leaves--;
 	prune(t, n);
 }
 
-struct list *topictree_leaves(struct topictree *t, struct span filter)
+struct topicleaf *topictree_leaves(struct topictree *t, struct span filter)
 {
-	struct topicnode *n = node_find(t, filter);
+	const struct topicnode *n = node_find(t, filter);
 
-	return n && n->wild && !list_empty(&n->wild->leaves) ? &n->wild->leaves : NULL;
+	return n ? n->leaves : NULL;
 }
 
-struct list *topictree_siblings(const struct topicleaf *leaf)
+struct topicleaf *topictree_first_leaf(const struct topicleaf *leaf)
 {
-	return &leaf->at->wild->leaves;
+	return leaf->at->leaves;
 }
 
-static struct span node_text(const struct topicnode *n)
+void topictree_to_front(struct topicleaf *leaf)
 {
-	if (n->level)
-		return span_of(n->level->text, n->level->len);
-	return span_str(n == n->parent->wild->plus ? "+" : "#");
+	leaf_unlink(leaf);
+	leaf_link(leaf, &leaf->at->leaves);
+}
+
+void topictree_to_end(struct topicleaf *leaf)
+{
+	struct topicleaf **link = &leaf->at->leaves;
+
+	leaf_unlink(leaf);
+	while (*link)
+		link = &(*link)->next;
+	leaf_link(leaf, link);
 }
 
 struct span topictree_text(const struct topicnode *n, uint8_t *buf)
@@ -370,12 +344,12 @@ struct span topictree_text(const struct topicnode *n, uint8_t *buf)
 	uint8_t *end = buf + TOPICTREE_TEXT_MAX, *p = end;
 
 	for (;;) {
-		struct span text = node_text(n);
+		const struct level *l = n->level;
 
-		assert((size_t)(p - buf) > text.len);
-		p -= text.len;
-		if (text.len)
-			memcpy(p, text.p, text.len);
+		assert((size_t)(p - buf) > l->len);
+		p -= l->len;
+		if (l->len)
+			memcpy(p, l->text, l->len);
 		n = n->parent;
 		if (!n->parent)
 			return span_of(p, (size_t)(end - p));

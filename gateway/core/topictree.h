@@ -1,7 +1,6 @@
 #ifndef TIDEGATE_CORE_TOPICTREE_H
 #define TIDEGATE_CORE_TOPICTREE_H
 
-#include "gateway/base/list.h"
 #include "gateway/base/span.h"
 
 #include <stdbool.h>
@@ -18,32 +17,36 @@ struct topicnode;
 
 /* Embedded in a subscription; hangs at the node of its filter. */
 struct topicleaf {
-	struct list node;
-	struct topicnode *at; /* borrowed; NULL: not in the tree */
+	struct topicleaf *next;  /* at the same filter */
+	struct topicleaf **link; /* what leads to this one */
+	struct topicnode *at;    /* borrowed; NULL: not in the tree */
 };
 
 struct topictree *topictree_new(void);
 void topictree_free(struct topictree *t); /* its leaves were removed; NULL is fine */
 
-/* 0, or -ENOMEM. The filter is taken as valid. */
+/* 0, or -ENOMEM. The filter is taken as valid. The leaf comes behind the first one there; apart
+ * from that the order at a filter is the caller's. */
 int topictree_insert(struct topictree *t, struct span filter, struct topicleaf *leaf);
 void topictree_remove(struct topictree *t, struct topicleaf *leaf);
 /* Calls `each` for every leaf whose filter matches `topic` (a leaf once). `each` must not change
  * the tree. */
 void topictree_match(struct topictree *t, struct span topic,
 	void (*each)(struct topicleaf *, void *), void *arg);
-/* The list head of the leaves at exactly this filter, or NULL. */
-struct list *topictree_leaves(struct topictree *t, struct span filter);
-/* The list head of all leaves at the filter of this one. The list's order is the caller's. */
-struct list *topictree_siblings(const struct topicleaf *leaf);
+/* The first of the leaves at exactly this filter, or NULL. */
+struct topicleaf *topictree_leaves(struct topictree *t, struct span filter);
+/* The first of all leaves at the filter of this one. */
+struct topicleaf *topictree_first_leaf(const struct topicleaf *leaf);
+void topictree_to_front(struct topicleaf *leaf);
+void topictree_to_end(struct topicleaf *leaf); /* walks along all of them */
 
 /* The filter of a node as text, at the end of `buf` (TOPICTREE_TEXT_MAX bytes). */
 #define TOPICTREE_TEXT_MAX 8192
 struct span topictree_text(const struct topicnode *n, uint8_t *buf);
-/* Calls `each` for the list of leaves of every filter that has any. `each` must not change the
- * tree. */
+/* Calls `each` with the first leaf of every filter that has any. `each` must not change the tree.
+ */
 void topictree_each_filter(
-	struct topictree *t, void (*each)(struct list *leaves, void *), void *arg);
+	struct topictree *t, void (*each)(struct topicleaf *first, void *), void *arg);
 
 /* Retained messages. The tree holds a reference. `m` NULL clears. 0, or -ENOMEM. */
 int topictree_retain(struct topictree *t, struct span topic, struct message *m);

@@ -14,12 +14,8 @@ struct leaf_call {
 
 static void call_leaves(const struct topicnode *n, const struct leaf_call *call)
 {
-	struct list *pos;
-
-	if (!n->wild)
-		return;
-	list_for_each(pos, &n->wild->leaves)
-		call->each(list_entry(pos, struct topicleaf, node), call->arg);
+	for (struct topicleaf *leaf = n->leaves; leaf; leaf = leaf->next)
+		call->each(leaf, call->arg);
 }
 
 /* The interned levels of a topic. 0: it has too many. */
@@ -72,33 +68,32 @@ void topictree_match(
 	while (v.top > 0) {
 		const struct topicnode *n = v.stack[--v.top].n;
 		unsigned depth = v.stack[v.top].depth;
-		const struct wild *wild = hidden && depth == 0 ? NULL : n->wild;
+		bool wild = !hidden || depth > 0;
+		const struct topicnode *hash = wild ? topicnode_hash(n) : NULL;
 
-		if (wild && wild->hash) /* also with no level left: 'a/#' matches 'a' */
-			call_leaves(wild->hash, &call);
+		if (hash) /* also with no level left: 'a/#' matches 'a' */
+			call_leaves(hash, &call);
 		if (depth == n_levels) {
 			call_leaves(n, &call);
 			continue;
 		}
 		visit_later(&v, topictree_literal(t, n, levels[depth]), depth + 1);
 		if (wild)
-			visit_later(&v, wild->plus, depth + 1);
+			visit_later(&v, topicnode_plus(n), depth + 1);
 	}
 }
 
 void topictree_each_filter(
-	struct topictree *t, void (*each)(struct list *leaves, void *), void *arg)
+	struct topictree *t, void (*each)(struct topicleaf *first, void *), void *arg)
 {
 	const struct topicnode *n = &t->root;
 
 	for (;;) {
-		if (n->wild && !list_empty(&n->wild->leaves))
-			each(&n->wild->leaves, arg);
-		const struct topicnode *next = topictree_first_branch(n);
-		while (!next && n->parent) {
-			next = topictree_next_branch(n);
-			n = n->parent;
-		}
+		if (n->leaves)
+			each(n->leaves, arg);
+		const struct topicnode *next = n->child;
+		for (; !next && n->parent; n = n->parent)
+			next = n->next;
 		if (!next)
 			return;
 		n = next;
@@ -107,10 +102,19 @@ void topictree_each_filter(
 
 /* Retained messages sit on literal nodes only, so the walks below leave '+' and '#' nodes out. */
 
+/* No wildcard of a filter stands for this node: it is of a filter itself, or a first level with
+ * '$'.
+ */
+static bool is_hidden(const struct topicnode *n)
+{
+	return topicnode_is_wild(n) ||
+	       (!n->parent->parent && n->level->len && n->level->text[0] == '$');
+}
+
 /* The first of `n` and its next siblings that a wildcard may stand for. */
 static const struct topicnode *visible(const struct topicnode *n)
 {
-	while (n && !n->parent->parent && n->level->len && n->level->text[0] == '$')
+	while (n && is_hidden(n))
 		n = n->next;
 	return n;
 }

@@ -5,6 +5,8 @@
  * fails when told to. */
 #include <stdlib.h>
 
+#define POOL_OF_BLOCKS /* every object of a pool is an allocation */
+
 static long fail_after = -1; /* allocations that still succeed; -1: all */
 
 static inline int alloc_fails(void)

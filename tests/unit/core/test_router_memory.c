@@ -2,6 +2,7 @@
  * sources are compiled into this program with their allocator renamed. */
 #include "tests/unit/core/failing_alloc.h"
 
+#include "gateway/base/pool.c"
 #include "gateway/core/ptrtable.c"
 #include "gateway/core/replay.c"
 #include "gateway/core/subscription.c"

@@ -125,15 +125,22 @@ static void a_leaf_is_found_by_its_topics(void **state)
 
 static void several_leaves_share_a_filter(void **state)
 {
-	struct list *leaves;
+	struct topicleaf *first;
 	(void)state;
 
 	assert_null(topictree_leaves(tree, span_str("a/+")));
 	for (size_t i = 0; i < 3; i++)
 		put(&e[i], "a/+");
-	leaves = topictree_leaves(tree, span_str("a/+"));
-	assert_ptr_equal(list_first(leaves, struct topicleaf, node), &e[0].leaf);
-	assert_ptr_equal(topictree_siblings(&e[1].leaf), leaves);
+	first = topictree_leaves(tree, span_str("a/+"));
+	assert_ptr_equal(first, &e[0].leaf);
+	assert_ptr_equal(first->next, &e[2].leaf); /* new ones come second */
+	assert_ptr_equal(topictree_first_leaf(&e[1].leaf), first);
+	topictree_to_front(&e[1].leaf);
+	assert_ptr_equal(topictree_leaves(tree, span_str("a/+")), &e[1].leaf);
+	assert_ptr_equal(e[1].leaf.next, &e[0].leaf);
+	topictree_to_end(&e[1].leaf);
+	assert_ptr_equal(e[2].leaf.next, &e[1].leaf);
+	assert_null(e[1].leaf.next);
 	assert_null(topictree_leaves(tree, span_str("a")));
 	assert_int_equal(match("a/x"), 3);
 	topictree_remove(tree, &e[1].leaf);
@@ -178,13 +185,11 @@ static void a_filter_is_read_back(void **state)
 		assert_true(span_is(topictree_text(e[i].leaf.at, text), filters[i]));
 }
 
-static void count_list(struct list *leaves, void *arg)
+static void count_list(struct topicleaf *first, void *arg)
 {
-	struct list *pos;
-
-	assert_false(list_empty(leaves));
-	list_for_each(pos, leaves)
-		list_entry(pos, struct entry, leaf.node)->hits++;
+	assert_non_null(first);
+	for (struct topicleaf *leaf = first; leaf; leaf = leaf->next)
+		container_of(leaf, struct entry, leaf)->hits++;
 	++*(unsigned *)arg;
 }
 
