@@ -15,6 +15,9 @@
 #define RESTATE_BYTES 4u /* of one range in a forget record, about */
 #define RESTATE_FIXED 64u
 
+/* A segment that could not be read is tried again after this. */
+#define UNREAD_MS INT64_C(3600000)
+
 static void finish_walk(struct journal *j);
 
 static void on_step(struct timer *t)
@@ -73,7 +76,12 @@ static bool is_newest(const struct journal *j, const struct segment *s)
 /* Its file may go, if nothing pins it. */
 static bool is_dead(const struct journal *j, const struct segment *s)
 {
-	return s->sealed && s->live == 0 && s->busy == 0 && !is_newest(j, s);
+	return s->sealed && s->live == 0 && s->busy == 0 && !s->unread && !is_newest(j, s);
+}
+
+static bool is_readable(const struct segment *s)
+{
+	return !s->unread && clock_ms() >= s->rest_until_ms;
 }
 
 /* Forgets in `b` still keep records of `a` from coming back. */
@@ -158,7 +166,7 @@ static struct segment *find_to_restate(struct journal *j)
 		return NULL;
 	list_for_each(pos, &j->segments) {
 		struct segment *s = list_entry(pos, struct segment, node);
-		if (!pins_a_dead_one(j, s))
+		if (!is_readable(s) || !pins_a_dead_one(j, s))
 			continue;
 		cost += RESTATE_FIXED + RESTATE_BYTES * MIN(s->records - s->live, s->live + 1);
 		first = first ? first : s;
@@ -182,7 +190,7 @@ static struct segment *find_victim(struct journal *j)
 	list_for_each(pos, &j->segments) {
 		struct segment *s = list_entry(pos, struct segment, node);
 		uint64_t size = journal_disk_size(s);
-		if (!s->sealed || s->busy || s->live == 0 ||
+		if (!s->sealed || s->busy || s->live == 0 || !is_readable(s) ||
 			s->live_bytes + RECORD_HEADER > bytes_left(j))
 			continue;
 		if (s->damaged)
@@ -223,8 +231,8 @@ static int read_run(struct commit *c, struct job *job)
 	struct cleaner *clean = container_of(job, struct cleaner, job);
 	char name[SEGMENT_NAME_MAX];
 
-	return segment_load(
-		c->dir_fd, segment_name(clean->id, name), &clean->image, &clean->image_len);
+	return segment_load(c->dir_fd, segment_name(clean->id, name), &clean->image,
+		&clean->image_len, &clean->unread);
 }
 
 static void read_done(void *arg, struct job *job)
@@ -233,7 +241,10 @@ static void read_done(void *arg, struct job *job)
 	struct cleaner *c = &j->clean;
 	struct span image = { c->image, c->image_len };
 
-	if (job->err < 0 || segment_scan_init(&c->scan, image, c->id) < 0) {
+	/* Half of what it holds is not enough to decide by. */
+	if (job->err == -EIO || c->unread > 0)
+		c->seg->rest_until_ms = clock_ms() + UNREAD_MS;
+	if (job->err < 0 || c->unread > 0 || segment_scan_init(&c->scan, image, c->id) < 0) {
 		free(c->image);
 		c->image = NULL;
 		become_idle(j, true);

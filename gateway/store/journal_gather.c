@@ -463,7 +463,7 @@ static void on_forget_timer(struct timer *t)
 {
 	struct journal *j = container_of(t, struct journal, forget_timer);
 
-	if (j->error || (j->gather && j->gather->sync)) /* they go with what is gathered */
+	if (j->error || j->marked || (j->gather && j->gather->sync)) /* they go with that */
 		return;
 	if (list_empty(&j->flights))
 		hand_over(j, false);

@@ -48,7 +48,9 @@ struct segment {
 	bool dirty;   /* forgets of its records were not written yet */
 	bool stale;   /* may hold copies of records that live elsewhere or were undone */
 	bool damaged; /* move what lives away from it */
-	bool probe;   /* made to see whether the storage is well again */
+	bool unread;  /* could not be read whole at the start: left as it is for the next */
+	int64_t rest_until_ms; /* the cleaner could not read it */
+	bool probe;            /* made to see whether the storage is well again */
 };
 
 /* A live record copied forward; the index follows once the copy is on stable storage. */
@@ -81,7 +83,7 @@ struct cleaner {
 	struct job job;
 	struct segment_id id; /* for the thread, as are image and image_len */
 	uint8_t *image;       /* owned */
-	uint32_t image_len;
+	uint32_t image_len, unread;
 
 	enum clean_state state;
 	bool evacuate;       /* copy what lives; else restate what is dead */

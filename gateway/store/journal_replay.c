@@ -87,10 +87,12 @@ static void on_damage(void *arg, uint32_t offset, struct span bytes, bool torn)
 
 	r->report->bad_records++;
 	r->report->bad_bytes += bytes.len;
+	r->damage |= !torn || r->seg->unread;
+	if (r->seg->unread)
+		return;
 	set_aside(r, offset, bytes);
 	/* A torn tail is cut off below; other damage stays in the file until what lives has moved
 	 * away. */
-	r->damage |= !torn;
 	r->seg->damaged |= !torn;
 }
 
@@ -171,7 +173,8 @@ static void cut_tail(struct recovery *r, const char *name, uint32_t len)
 		close(fd);
 }
 
-static int scan_image(struct recovery *r, struct span image, struct segment_id id, const char *name)
+static int scan_image(
+	struct recovery *r, struct span image, struct segment_id id, const char *name, bool unread)
 {
 	struct segment_id inside = id;
 	struct segment_scan scan;
@@ -189,6 +192,7 @@ static int scan_image(struct recovery *r, struct span image, struct segment_id i
 		r->max_seq = MAX(r->max_seq, first_seq);
 	r->seg->salt = scan.salt;
 	r->seg->sealed = true;
+	r->seg->unread = r->seg->stale = unread;
 	r->end = SEGMENT_HEADER;
 	scan.damage = on_damage;
 	scan.arg = r;
@@ -196,7 +200,8 @@ static int scan_image(struct recovery *r, struct span image, struct segment_id i
 		if (take_record(r, &rec) < 0)
 			return -ENOMEM;
 	r->seg->used = r->end;
-	cut_tail(r, name, (uint32_t)image.len);
+	if (!unread)
+		cut_tail(r, name, (uint32_t)image.len);
 	return 0;
 }
 
@@ -204,8 +209,8 @@ static int scan_file(struct recovery *r, struct segment_id id)
 {
 	char name[SEGMENT_NAME_MAX];
 	uint8_t *bytes = NULL;
-	uint32_t len = 0;
-	int err = segment_load(r->j->dir_fd, segment_name(id, name), &bytes, &len);
+	uint32_t len = 0, unread = 0;
+	int err = segment_load(r->j->dir_fd, segment_name(id, name), &bytes, &len, &unread);
 
 	/* Also the number of a file that can't be used is taken. */
 	r->j->next_number = MAX(r->j->next_number, id.number + 1);
@@ -213,7 +218,10 @@ static int scan_file(struct recovery *r, struct segment_id id)
 		log_warn("journal %s: %s: %s, left alone", r->j->conf.dir, name, strerror(-err));
 		return err == -ENOMEM ? err : 0;
 	}
-	err = scan_image(r, span_of(bytes, len), id, name);
+	if (unread > 0)
+		log_warn("journal %s: %s: %u pages can't be read; it is used as it is and kept",
+			r->j->conf.dir, name, unread);
+	err = scan_image(r, span_of(bytes, len), id, name, unread > 0);
 	free(bytes);
 	return err;
 }
@@ -287,8 +295,10 @@ static void replay_one(struct recovery *r, const struct journal_handler *handler
 	struct index_entry *e, uint8_t *buf)
 {
 	uint8_t type;
-	long n = journal_pread(r->j, e, buf, JOURNAL_BODY_MAX, &type);
+	long n = -EIO;
 
+	for (int tries = 0; n < 0 && tries < 3; tries++)
+		n = journal_pread(r->j, e, buf, JOURNAL_BODY_MAX, &type);
 	if (n < 0) { /* it was whole a moment ago; perhaps the next start can read it */
 		r->report->bad_records++;
 		r->damage = true;

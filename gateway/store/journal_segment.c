@@ -200,29 +200,36 @@ bool segment_scan_next(struct segment_scan *s, struct record *out)
 }
 
 /* A failing disk loses a page here and there; what is around it can still be read. */
-static void read_pages(int fd, uint8_t *bytes, uint32_t at, uint32_t end)
+static uint32_t read_pages(int fd, uint8_t *bytes, uint32_t at, uint32_t end)
 {
+	uint32_t unread = 0;
+
 	for (ssize_t n = 1; n != 0 && at < end;) {
 		uint32_t step = MIN(PAGE, end - at);
 		n = pread(fd, bytes + at, step, at);
 		at += n > 0 ? (uint32_t)n : step;
+		unread += n < 0;
 	}
+	return unread;
 }
 
-static void read_all(int fd, uint8_t *bytes, uint32_t len)
+static uint32_t read_all(int fd, uint8_t *bytes, uint32_t len)
 {
+	uint32_t unread = 0;
+
 	for (uint32_t at = 0; at < len;) {
 		uint32_t step = MIN(READ_STEP, len - at);
 		ssize_t n = pread(fd, bytes + at, step, at);
 		if (n <= 0) {
-			read_pages(fd, bytes, at, at + step);
+			unread += read_pages(fd, bytes, at, at + step);
 			n = step;
 		}
 		at += (uint32_t)n;
 	}
+	return unread;
 }
 
-int segment_load(int dir_fd, const char *name, uint8_t **bytes, uint32_t *len)
+int segment_load(int dir_fd, const char *name, uint8_t **bytes, uint32_t *len, uint32_t *unread)
 {
 	struct stat st;
 	int err = 0;
@@ -240,7 +247,7 @@ int segment_load(int dir_fd, const char *name, uint8_t **bytes, uint32_t *len)
 		err = *bytes ? 0 : -ENOMEM;
 	}
 	if (err == 0)
-		read_all(fd, *bytes, *len);
+		*unread = read_all(fd, *bytes, *len);
 	close(fd);
 	return err;
 }

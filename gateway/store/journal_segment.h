@@ -78,8 +78,8 @@ struct segment_scan {
 int segment_scan_init(struct segment_scan *s, struct span image, struct segment_id name);
 bool segment_scan_next(struct segment_scan *s, struct record *out);
 
-/* Reads a whole file; pages that the disk can't give any more come back as zeros. *bytes is the
- * caller's. 0 or a negative errno. Blocking: start-up and commit thread only. */
-int segment_load(int dir_fd, const char *name, uint8_t **bytes, uint32_t *len);
+/* Reads a whole file; pages that the disk doesn't give, *unread of them, come back as zeros. *bytes
+ * is the caller's. 0 or a negative errno. Blocking: start-up and commit thread only. */
+int segment_load(int dir_fd, const char *name, uint8_t **bytes, uint32_t *len, uint32_t *unread);
 
 #endif

@@ -78,13 +78,16 @@ static void a_mark_syncs_what_is_already_written(void **state)
 	fixture_settle(&f);
 
 	journal_forget(f.j, a);
-	pass(&f, 100);
+	fixture_turn(&f, 2 * FORGET_MS);
+	while (!list_empty(&f.j->flights))
+		fixture_turn(&f, 0);
 	assert_int_equal(f.j->commits, 2);
 	assert_int_equal(f.j->pending.n, 0);
 	uint64_t written = f.j->written.total, mark = journal_mark(f.j);
 	assert_false(journal_reached(f.j, mark));
-	pass(&f, 300);
-	assert_true(journal_reached(f.j, mark));
+	fixture_turn(&f, 300);
+	while (!journal_reached(f.j, mark))
+		fixture_turn(&f, 0);
 	assert_int_equal(f.j->commits, 3);
 	assert_int_equal(f.j->written.total, written);
 	fixture_destroy(&f);
@@ -101,14 +104,20 @@ static void a_mark_waits_for_the_interval_unless_hurried(void **state)
 	pass(&f, 300);
 	append_text(&f, 1, "begins an interval", NULL);
 	journal_turn(f.j);
-	pass(&f, 50);
+	while (f.j->commits == 1 || !list_empty(&f.j->flights))
+		fixture_turn(&f, 0);
+	assert_int_equal(f.j->commits, 2);
 
 	journal_forget(f.j, a);
 	uint64_t mark = journal_mark(f.j);
-	pass(&f, 150);
-	assert_false(journal_reached(f.j, mark));
-	pass(&f, 100);
-	assert_true(journal_reached(f.j, mark));
+	fixture_turn(&f, FORGET_MS - 1);
+	assert_int_equal(f.j->commits, 2);
+	fixture_turn(&f, 250 - FORGET_MS);
+	assert_int_equal(f.j->commits, 2);
+	fixture_turn(&f, 1);
+	assert_int_equal(f.j->commits, 3);
+	while (!journal_reached(f.j, mark))
+		fixture_turn(&f, 0);
 	journal_forget(f.j, b);
 	mark = journal_mark(f.j);
 	journal_hurry(f.j);
