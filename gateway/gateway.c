@@ -87,6 +87,7 @@ static void get_limits(const struct conf *conf, struct router_limits *r, struct 
 		.max_sessions = (uint32_t)l->sessions,
 		.max_subscriptions = (uint32_t)l->subscriptions_per_client,
 		.queue_messages = (uint32_t)l->queue_messages,
+		.max_inbound = (uint32_t)l->inbound_messages,
 		.max_inbound_qos2 = (uint32_t)l->inbound_qos2,
 		.queue_bytes = l->queue_bytes,
 		.window = (uint16_t)l->inflight,

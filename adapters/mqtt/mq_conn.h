@@ -28,8 +28,7 @@ enum mq_state {
 	MQ_CLOSING, /* detached; what is in `out` is written once more when the turn ends */
 };
 
-#define MQ_ALIASES_MAX       16   /* topic aliases of one connection and direction */
-#define MQ_RECEIVE_MAX       1000 /* QoS 1/2 messages of a client of MQTT 5 not yet answered */
+#define MQ_ALIASES_MAX       16 /* topic aliases of one connection and direction */
 #define MQ_CONNACK_PROPS_MAX 512
 
 /* What only clients of MQTT 5 have. */

@@ -90,7 +90,7 @@ static int apply(struct mqtt *m, const struct conf *conf)
 	m->max_payload_bytes = (uint32_t)MIN(limits->message_bytes, (int64_t)MQ_PAYLOAD_MAX);
 	m->max_grown_bytes = (size_t)limits->memory;
 	m->max_handshakes = (size_t)mc->max_handshakes;
-	m->receive_max = (uint16_t)MIN(limits->inbound_qos2, MQ_RECEIVE_MAX);
+	m->receive_max = (uint16_t)limits->inbound_messages;
 	m->max_expiry_s = (uint32_t)(limits->session_expiry_ms / 1000);
 	m->max_keepalive_s = (uint16_t)(mc->max_keepalive_ms / 1000);
 	return 0;

@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 
-/* Open QoS 1 exchanges of one client; a window no honest client needs. */
-#define OPEN_MAX 1000
+/* Open QoS 1 exchanges of one device; a window no honest one needs. */
+#define DATAGRAM_MAX 1000
 
 /* Networks deliver copies late and out of order, after PUBREL even: the last QoS 2 exchanges of a
  * datagram session are remembered for a while, by id and content (ids may be reused at once). */
@@ -190,10 +190,11 @@ static enum reason displace(struct exchange *e)
 
 static bool full(const struct inbound *in, uint8_t qos)
 {
-	uint32_t max = in->limits->max_inbound_qos2;
-	if (qos == 2)
-		return max && in->n_qos2 >= max;
-	return in->n - in->n_qos2 >= OPEN_MAX;
+	uint32_t open = qos == 2 ? in->n_qos2 : in->n - in->n_qos2;
+	uint32_t max = in->limits->max_inbound;
+	if (in->session->datagram)
+		max = qos == 2 ? in->limits->max_inbound_qos2 : DATAGRAM_MAX;
+	return max && open >= max;
 }
 
 static enum reason publish_new(

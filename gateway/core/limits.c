@@ -86,6 +86,16 @@ static const struct conf_row rows[] = {
 		.reload = true,
 		.help = "QoS 1 and 2 messages on their way to one MQTT client before it "
 			"acknowledges." },
+	{ .key = "inbound_messages",
+		.type = CONF_INT,
+		.offset = FIELD(inbound_messages),
+		.min = 1,
+		.max = UINT16_MAX,
+		.def = "1000",
+		.reload = true,
+		.help = "QoS 1 and 2 messages of one MQTT client that are not finished; clients of "
+			"MQTT 5 are told, and disconnected when they send more, of others no more "
+			"is read." },
 	{ .key = "inbound_qos2",
 		.type = CONF_INT,
 		.offset = FIELD(inbound_qos2),
@@ -93,7 +103,7 @@ static const struct conf_row rows[] = {
 		.max = UINT16_MAX,
 		.def = "20",
 		.reload = true,
-		.help = "Unfinished QoS 2 exchanges that one client may have opened." },
+		.help = "Unfinished QoS 2 exchanges that one MQTT-SN device may have opened." },
 	{ .key = "retained_messages",
 		.type = CONF_INT,
 		.offset = FIELD(retained_messages),

@@ -8,8 +8,9 @@ struct limits_conf {
 	int64_t sessions, subscriptions_per_client, subscriptions;
 	int64_t topic_bytes, topic_levels;
 	int64_t queue_messages, queue_bytes;
-	int64_t inflight;     /* window towards a local MQTT client */
-	int64_t inbound_qos2; /* open QoS 2 exchanges of one client */
+	int64_t inflight;         /* window towards a local MQTT client */
+	int64_t inbound_messages; /* open QoS 1/2 exchanges of one MQTT client */
+	int64_t inbound_qos2;     /* open QoS 2 exchanges of one device */
 	int64_t retained_messages, retained_bytes;
 	int64_t delayed_messages, delayed_bytes;
 	int64_t message_bytes;     /* payload, over TCP */

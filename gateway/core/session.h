@@ -184,7 +184,10 @@ uint64_t session_dropped(const struct session *s, enum drop why);
 
 /* sessions.c: the registry. */
 struct sessions_conf {
-	uint32_t max_sessions, max_subscriptions, queue_messages, max_inbound_qos2;
+	uint32_t max_sessions, max_subscriptions, queue_messages;
+	/* Open exchanges of one client: QoS 1 and QoS 2 each over a stream, QoS 2 of a datagram
+	 * session. */
+	uint32_t max_inbound, max_inbound_qos2;
 	int64_t queue_bytes;
 	uint16_t window; /* default in-flight window */
 	uint32_t max_expiry_s;

@@ -69,7 +69,6 @@ async function sessions() {
 	await client.subscribeAsync(`${run}/s`, { qos: 2 });
 	const order = [];
 	for (let n = 0; n < 300; n += 15) {
-		// mqtt.js does not count what it has in flight: 15 are within any Receive Maximum of the gateway.
 		const batch = Array.from({ length: 15 }, (_, i) => other.publishAsync(`${run}/s`, String(n + i), { qos: 2 }));
 		if (n % 75 === 60) {
 			order.push(Number((await client.take()).payload));
@@ -86,6 +85,23 @@ async function sessions() {
 	await client.endAsync();
 	await other.endAsync();
 	ok("sessions");
+}
+
+// mqtt.js does not count what it has in flight: a burst at once is what the default limits are for.
+async function burst() {
+	const client = await connect(), times = 500;
+	let ends = 0;
+	client.on("close", () => ends++);
+	await client.subscribeAsync(`${run}/burst`, { qos: 2 });
+	for (const qos of [1, 2]) {
+		const sent = Array.from({ length: times }, (_, n) => client.publishAsync(`${run}/burst`, String(n), { qos }));
+		await Promise.all(sent);
+		for (let n = 0; n < times; n++)
+			assert.strictEqual((await client.take()).payload.toString(), String(n));
+	}
+	assert.strictEqual(ends, 0);
+	await client.endAsync();
+	ok("burst");
 }
 
 async function properties() {
@@ -135,6 +151,7 @@ async function options() {
 	await everyQos();
 	await retainedAndWill();
 	await sessions();
+	await burst();
 	if (version === 5) {
 		await properties();
 		await options();

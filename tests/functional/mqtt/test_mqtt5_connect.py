@@ -21,7 +21,7 @@ def refused(case, code, *arguments, **keywords):
 
 def test_connack_tells_the_limits(case):
     answer = case.client().connack
-    assert answer.get(RECEIVE_MAX) == 20
+    assert answer.get(RECEIVE_MAX) == 1000
     assert answer.get(MAX_PACKET) > 1024 * 1024
     assert answer.get(ALIAS_MAX) == 16
     assert answer.get(SHARED_AVAILABLE) is None  # which says that they are

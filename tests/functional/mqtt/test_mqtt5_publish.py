@@ -421,4 +421,4 @@ def test_packets_of_a_server_are_protocol_errors(case):
         client.expect_bye(0x81)
 
 
-suite5.run(globals())
+suite5.run(globals(), limits={"inbound_messages": 20})

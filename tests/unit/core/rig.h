@@ -20,6 +20,7 @@ static inline int rig_up(void **state)
 	rig.conf = (struct sessions_conf){ .max_sessions = 20000,
 		.queue_messages = 1000,
 		.queue_bytes = 1000000,
+		.max_inbound = 20,
 		.max_inbound_qos2 = 20,
 		.window = 20 };
 	rig.router = router_new(&policy_allow_all, &(struct router_limits){ 0 });

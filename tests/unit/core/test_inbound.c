@@ -218,6 +218,21 @@ static void a_refused_message_leaves_nothing_behind(void **state)
 static void open_exchanges_are_limited(void **state)
 {
 	(void)state;
+	rig.conf.max_inbound = 2;
+	sessions_set_conf(rig.all, &rig.conf);
+	for (uint8_t qos = 1; qos <= 2; qos++) {
+		assert_int_equal(publish("a", qos, qos, 0), R_SUCCESS);
+		assert_int_equal(publish("a", qos, 10u + qos, 0), R_SUCCESS);
+		assert_int_equal(publish("a", qos, 20u + qos, 0), R_QUOTA);
+	}
+	gate_release(gate, R_SUCCESS);
+	assert_int_equal(publish("a", 1, 21, 0), R_SUCCESS);
+	assert_int_equal(publish("a", 2, 22, 0), R_QUOTA);
+}
+
+static void open_exchanges_of_a_device_are_limited(void **state)
+{
+	(void)state;
 	rig.conf.max_inbound_qos2 = 2;
 	sessions_set_conf(rig.all, &rig.conf);
 	assert_int_equal(publish("a", 2, 1, 0), R_SUCCESS);
@@ -350,6 +365,7 @@ int main(void)
 		STREAM(after_a_failure_the_client_may_try_again),
 		STREAM(a_refused_message_leaves_nothing_behind),
 		STREAM(open_exchanges_are_limited),
+		DATAGRAM(open_exchanges_of_a_device_are_limited),
 		DATAGRAM(late_copies_are_answered_and_not_published),
 		DATAGRAM(the_memory_is_of_id_content_and_ten_seconds),
 		DATAGRAM(the_memory_is_of_the_last_sixteen),

@@ -33,6 +33,7 @@ static void defaults_fill_an_absent_section(void **state)
 	assert_int_equal(l->queue_messages, 1000);
 	assert_int_equal(l->queue_bytes, 256 * 1024);
 	assert_int_equal(l->inflight, 20);
+	assert_int_equal(l->inbound_messages, 1000);
 	assert_int_equal(l->inbound_qos2, 20);
 	assert_int_equal(l->retained_messages, 100000);
 	assert_int_equal(l->retained_bytes, 16 << 20);

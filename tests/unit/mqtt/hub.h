@@ -82,7 +82,7 @@ static inline void hub_start(
 	struct sessions_conf sc = { .max_subscriptions = (uint32_t)l->subscriptions_per_client,
 		.queue_messages = (uint32_t)l->queue_messages,
 		.queue_bytes = l->queue_bytes,
-		.max_inbound_qos2 = (uint32_t)l->inbound_qos2,
+		.max_inbound = (uint32_t)l->inbound_messages,
 		.window = (uint16_t)l->inflight };
 	h->router = router_new(policy, &(struct router_limits){ 0 });
 	h->sessions = sessions_new(h->router, &sc);

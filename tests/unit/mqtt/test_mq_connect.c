@@ -32,7 +32,7 @@ static int start(void **state)
 	static struct hub hub;
 
 	answer_to_connect = R_SUCCESS;
-	hub_start(&hub, &policy, "inbound_qos2 = 7\nmessage_bytes = 1KB\nsession_expiry = 1h\n",
+	hub_start(&hub, &policy, "inbound_messages = 7\nmessage_bytes = 1KB\nsession_expiry = 1h\n",
 		"max_keepalive = 10s\n");
 	*state = &hub;
 	return 0;

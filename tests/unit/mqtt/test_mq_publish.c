@@ -58,7 +58,7 @@ static int start(void **state)
 {
 	static struct hub hub;
 
-	hub_start(&hub, &policy, "inbound_qos2 = 5\n", "");
+	hub_start(&hub, &policy, "inbound_messages = 5\n", "");
 	memset(&gate, 0, sizeof(gate));
 	gate.who = (struct identity){
 		.client_id = "gate", .protocol = PROTO_UPSTREAM, .origin = ORIGIN_UPSTREAM
@@ -332,7 +332,7 @@ static void mqtt_5_without_memory_is_refused(void **state)
 	client_free(c);
 }
 
-/* inbound_qos2 is what the client was told as Receive Maximum. */
+/* inbound_messages is what the client was told as Receive Maximum. */
 static void mqtt_5_keeps_to_its_window(void **state)
 {
 	struct client *c = client_new5(*state, "dev", span_of(NULL, 0));
