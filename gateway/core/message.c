@@ -13,7 +13,6 @@
 
 static size_t alive, alive_bytes, alive_payload_bytes;
 static size_t budget_bytes; /* 0: none */
-static uint64_t last_seq;
 
 size_t messages_bytes(void)
 {
@@ -59,7 +58,6 @@ static struct message *make(const struct message_init *init, bool within_budget)
 		.topic_len = (uint16_t)init->topic.len,
 		.qos = init->qos,
 		.retain = init->retain,
-		.seq = ++last_seq,
 		.origin = init->origin,
 		.expires_ms = init->expires_ms,
 		.received_wall_ms = clock_wall_ms(),
@@ -172,14 +170,11 @@ unsigned message_encode(
 	return 2;
 }
 
-/* Life goes on while the gateway is down, as far as the wall clock can tell; where it went
- * backwards (no clock battery) nothing is taken off. */
+/* Life goes on while the gateway is down, as far as the wall clock can tell. */
 static int64_t expiry_after_rest(uint64_t left_ms, int64_t encoded_wall_ms)
 {
-	int64_t now = clock_wall_ms();
-	uint64_t passed = now > encoded_wall_ms && encoded_wall_ms >= 0
-				  ? (uint64_t)(now - encoded_wall_ms)
-				  : 0;
+	uint64_t passed = (uint64_t)clock_wall_passed(encoded_wall_ms);
+
 	return passed >= left_ms ? clock_ms() : clock_ms() + (int64_t)(left_ms - passed);
 }
 

@@ -22,13 +22,13 @@ struct message {
 	uint16_t topic_len;
 	uint8_t qos;        /* as published, 0..2 (MQTT-SN's -1 is 0 here) */
 	bool retain;        /* as published */
-	uint64_t seq;       /* order of arrival in this process */
 	uint64_t origin;    /* number of the client that published it, or ORIGIN_... */
 	int64_t expires_ms; /* clock_ms() from which it is stale; 0: never */
 	int64_t received_wall_ms;
 	struct kept *kept; /* keeper.c's: who claims it on stable storage; NULL: nobody */
 	uint8_t body[];    /* topic length (2 octets, big-endian), topic, payload, props */
 };
+_Static_assert(sizeof(struct message) <= 48, "one for each retained message");
 
 struct message_init {
 	struct span topic, payload;

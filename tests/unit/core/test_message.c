@@ -55,7 +55,7 @@ static struct message *some(void)
 
 static void holds_what_it_was_given(void **state)
 {
-	struct message *m = some(), *next = some();
+	struct message *m = some();
 	(void)state;
 
 	assert_true(span_is(message_topic(m), "plant/7"));
@@ -66,9 +66,7 @@ static void holds_what_it_was_given(void **state)
 	assert_true(m->retain);
 	assert_int_equal(m->origin, 77);
 	assert_int_equal(m->received_wall_ms, WALL_MS);
-	assert_true(next->seq > m->seq);
 	message_unref(m);
-	message_unref(next);
 }
 
 static void may_be_empty(void **state)
