@@ -7,6 +7,7 @@ same machine, so compare rows of one run, not of two. A publisher of QoS 0 over 
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -309,19 +310,48 @@ def collect(site, gateway, devices, clients):
             cpu="%.2fus" % (total / clients))
 
 
+class RawClient:
+    """MQTT 3.1.1 on a socket, without anything that would cost time or memory per client."""
+
+    def __init__(self, port, name, clean=True):
+        self.sock = socket.create_connection(("127.0.0.1", port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        body = b"\x00\x04MQTT\x04%c\x00\x00\x00%c" % (2 if clean else 0, len(name)) + name
+        self.ask(b"\x10%c" % len(body) + body, 4)
+
+    def ask(self, packets, answer_bytes):
+        self.sock.sendall(packets)
+        self.read(answer_bytes)
+
+    def read(self, n):
+        while n > 0:
+            got = self.sock.recv(n)
+            assert got, "the server has closed the connection"
+            n -= len(got)
+
+    def subscribe(self, topic):
+        self.ask(b"\x82%c\x00\x01\x00%c" % (5 + len(topic), len(topic)) + topic + b"\x01", 5)
+
+    def publish_qos1(self, topic, total):
+        packet = b"\x32%c\x00%c" % (4 + len(topic) + SIZE, len(topic)) + topic + b"\x00\x01" + b"." * SIZE
+        for _ in range(total):
+            self.ask(packet, 4)
+
+    def close(self):
+        self.sock.sendall(b"\xe0\x00")
+        self.sock.close()
+
+
 def pour_retained(port, total):
-    """Retained messages of QoS 0 with topics of their own, down one connection; back when all have been read."""
-    client = b"\x00\x04MQTT\x04\x02\x00\x00\x00\x06pourer"
-    out = [b"\x10%c" % len(client) + client]
+    """Retained messages of QoS 0 with topics of 31 octets, down one connection; back when all have been read."""
+    pourer = RawClient(port, b"pourer")
+    out = []
     for n in range(total):
-        topic = b"some/building/room%06d/value" % n
+        topic = b"some/buildings/room%06d/value" % n
         out.append(b"\x31%c\x00%c" % (2 + len(topic) + SIZE, len(topic)) + topic + b"." * SIZE)
     out.append(b"\xc0\x00")
-    with socket.create_connection(("127.0.0.1", port)) as s:
-        s.sendall(b"".join(out))
-        answer = b""
-        while len(answer) < 6:
-            answer += s.recv(16)
+    pourer.ask(b"".join(out), 2)
+    pourer.close()
 
 
 def retained(site):
@@ -332,6 +362,51 @@ def retained(site):
         each = (rss_kib(pid) - base) * 1024 / total
         RESULTS["retained", name] = each
         row("retained messages of 64 B, %s" % name, each="%.0f B" % each)
+
+
+def connections(site):
+    """Plain connections that say nothing, then the same with a filter of their own, of which two levels are nobody
+    else's. The first hundred are not counted."""
+    warm, total = 100, 2000
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    for name, port, pid in both_brokers(site):
+        clients = [RawClient(port, b"early%06d" % n) for n in range(warm)]
+        base = rss_kib(pid)
+        clients += [RawClient(port, b"client%06d" % n) for n in range(total)]
+        idle = rss_kib(pid)
+        for n, client in enumerate(clients[warm:]):
+            client.subscribe(b"some/device%06d/command" % n)
+        subscribed = rss_kib(pid)
+        RESULTS["idle", name] = (idle - base) * 1024 / total
+        RESULTS["filter", name] = (subscribed - idle) * 1024 / total
+        row("idle connections, %s" % name, each="%.0f B" % RESULTS["idle", name])
+        row("a filter of its own for each, %s" % name, each="%.0f B" % RESULTS["filter", name])
+        for client in clients:
+            client.close()
+
+
+def growth(pid, publisher, topic, total):
+    """What `total` messages for sessions that are away cost each, in octets."""
+    publisher.publish_qos1(topic, 50)
+    base = rss_kib(pid)
+    publisher.publish_qos1(topic, total)
+    return (rss_kib(pid) - base) * 1024 / total
+
+
+def queue_references(site):
+    """One message that waits for 201 sessions against one that waits for a single one: what a further one costs."""
+    total, further = 500, 200
+    for name, port, pid in both_brokers(site):
+        for n in range(further + 2):
+            away = RawClient(port, b"away%06d" % n, clean=False)
+            away.subscribe(b"one" if n == 0 else b"all")
+            away.close()
+        publisher = RawClient(port, b"publisher")
+        one, every = (growth(pid, publisher, topic, total) for topic in (b"one", b"all"))
+        publisher.close()
+        RESULTS["reference", name] = (every - one) / further
+        row("a message of 64 B queued, %s" % name, for_one="%.0f B" % one,
+            for_a_further="%.1f B" % RESULTS["reference", name])
 
 
 def replay(site):
@@ -360,6 +435,9 @@ BARS = (
     ("memory of a sleeping client, the largest of them, B", 512, False, lambda: RESULTS["sleeper"]),
     ("retained message of 64 B, B", 350, False, lambda: RESULTS["retained", "the hub"]),
     ("journal of 10 000 sessions and 100 000 messages replayed, s", 1.0, False, lambda: RESULTS["replay"]),
+    ("idle connection, B", 1024, False, lambda: RESULTS["idle", "the hub"]),
+    ("filter of its own, B", 250, False, lambda: RESULTS["filter", "the hub"]),
+    ("further queue reference, B", 32, False, lambda: round(RESULTS["reference", "the hub"], 1)),
     ("local MQTT, CPU against mosquitto, worst row", 1.0, False, worst_against_mosquitto),
 )
 
@@ -378,8 +456,8 @@ def print_bars():
 def main():
     wanted = sys.argv[2:]
     began = time.monotonic()
-    for bench in (null_udp, hub_alone, hub, hub_paced, plain_mqtt, upstream, connect_rate, sleepers, retained,
-                  replay):
+    for bench in (null_udp, hub_alone, hub, hub_paced, plain_mqtt, upstream, connect_rate, sleepers, connections,
+                  queue_references, retained, replay):
         if wanted and bench.__name__ not in wanted:
             continue
         site = harness.Site()
