@@ -38,6 +38,16 @@ int64_t clock_wall_ms(void)
 	return now.wall_ms;
 }
 
+int64_t clock_wall_passed(int64_t then_wall_ms)
+{
+	const int64_t trusted_ms = INT64_C(1577836800000); /* 2020-01-01 */
+	int64_t wall_ms = clock_wall_ms();
+
+	if (then_wall_ms < trusted_ms || wall_ms < then_wall_ms)
+		return 0;
+	return wall_ms - then_wall_ms;
+}
+
 void clock_freeze(int64_t ms, int64_t wall_ms)
 {
 	now.frozen = true;

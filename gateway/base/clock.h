@@ -8,6 +8,10 @@
 int64_t clock_ms(void);      /* monotonic; counts suspend (CLOCK_BOOTTIME); never 0 */
 int64_t clock_wall_ms(void); /* since 1970 */
 void clock_tick(void);
+/* How much time has passed since the wall clock showed `then`, over a restart: 0 where it can't
+ * tell, because it went backwards or one of the two moments is before 2020: a machine without a
+ * clock battery starts in 1970 and learns the time later. */
+int64_t clock_wall_passed(int64_t then_wall_ms);
 
 /* From here on the clock stands still but for clock_advance(). For tests. */
 void clock_freeze(int64_t ms, int64_t wall_ms);

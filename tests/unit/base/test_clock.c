@@ -50,12 +50,32 @@ static void frozen_it_moves_by_hand_only(void **state)
 	assert_true(clock_ms() != 0);
 }
 
+static void it_tells_what_passed_where_it_can(void **state)
+{
+	const int64_t year = INT64_C(365) * 86400000, then = INT64_C(1700000000000);
+	(void)state;
+	clock_freeze(1000, then + 250);
+	assert_int_equal(clock_wall_passed(then), 250);
+	assert_int_equal(clock_wall_passed(then + 250), 0);
+	assert_int_equal(clock_wall_passed(then + 251), 0);
+	assert_int_equal(clock_wall_passed(then - year), year + 250);
+	assert_int_equal(clock_wall_passed(then + year), 0);
+	assert_int_equal(clock_wall_passed(10000), 0); /* it was 1970 */
+	assert_int_equal(clock_wall_passed(-1), 0);
+	assert_int_equal(clock_wall_passed(INT64_MIN), 0);
+	assert_int_equal(clock_wall_passed(INT64_MAX), 0);
+	clock_freeze(1000, 20000); /* it is 1970 */
+	assert_int_equal(clock_wall_passed(then), 0);
+	assert_int_equal(clock_wall_passed(10000), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_runs_before_the_first_tick),
 		cmocka_unit_test(it_stands_still_within_a_turn),
 		cmocka_unit_test(frozen_it_moves_by_hand_only),
+		cmocka_unit_test(it_tells_what_passed_where_it_can),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -321,6 +321,33 @@ static void life_goes_on_while_the_gateway_is_down(void **state)
 	message_unref(m);
 }
 
+/* By a year too far, a year back, and from and into 1970. */
+static void a_jumping_clock_expires_no_more_than_it_must(void **state)
+{
+	static const struct {
+		int64_t encoded_ms, decoded_ms;
+		bool expired;
+	} jumps[] = {
+		{ WALL_MS, WALL_MS + INT64_C(31536000000), true },
+		{ WALL_MS, WALL_MS - INT64_C(31536000000), false },
+		{ WALL_MS, 60000, false },
+		{ 60000, WALL_MS, false },
+		{ 60000, 90000, false },
+	};
+	(void)state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(jumps); i++) {
+		clock_freeze(NOW_MS, jumps[i].encoded_ms);
+		struct message *m = some();
+		struct message *back = decode_later(m, jumps[i].decoded_ms);
+		assert_int_equal(message_expired(back), jumps[i].expired);
+		if (!jumps[i].expired)
+			assert_int_equal(back->expires_ms, 50 + 5000);
+		message_unref(back);
+		message_unref(m);
+	}
+}
+
 static void what_expired_before_stays_expired(void **state)
 {
 	struct message *m = some();
@@ -420,6 +447,7 @@ int main(void)
 		TEST(the_form_is_fixed),
 		TEST(life_goes_on_while_the_gateway_is_down),
 		TEST(what_expired_before_stays_expired),
+		TEST(a_jumping_clock_expires_no_more_than_it_must),
 		TEST(the_budget_does_not_stop_what_comes_back),
 		TEST(every_truncation_is_refused),
 		TEST(hostile_forms_are_refused),
