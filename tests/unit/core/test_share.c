@@ -41,6 +41,22 @@ static void each_message_to_one_in_turn(void **state)
 	assert_true(a->had_receipt);
 }
 
+/* The inner filter is what is subscribed to; who may not read a message is passed over. */
+static void rights_are_those_of_the_members(void **state)
+{
+	(void)state;
+	rig.deny_client = "dev-1";
+	rig.deny_access = ACCESS_SUBSCRIBE;
+	rig.deny_filter = "t/#";
+	assert_int_equal(subscribe(b, "$share/g/t/x", 1), R_NOT_AUTHORIZED);
+	rig.deny_access = ACCESS_RECEIVE;
+	three_members("$share/g/t/#");
+	for (unsigned i = 0; i < 8; i++)
+		publish("t/x", 1);
+	assert_int_equal(b->n, 0);
+	assert_int_equal(a->n + c->n, 8);
+}
+
 static void random_choice_reaches_all(void **state)
 {
 	(void)state;
@@ -342,6 +358,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		RIG_TEST(each_message_to_one_in_turn),
+		RIG_TEST(rights_are_those_of_the_members),
 		RIG_TEST(random_choice_reaches_all),
 		RIG_TEST(sticky_stays_until_it_cannot),
 		RIG_TEST(a_topic_keeps_its_member),

@@ -1,5 +1,7 @@
 #include "gateway/core/will.h"
 
+#include "gateway/base/count.h"
+
 #include "tests/unit/core/rig.h"
 
 static struct fake_link dev, other, watcher;
@@ -230,6 +232,36 @@ static void a_bad_topic_harms_nobody(void **state)
 	assert_wills(0);
 }
 
+static bool not_to_wills(
+	struct policy *p, const struct identity *who, enum access access, struct span topic)
+{
+	(void)p;
+	return access != ACCESS_PUBLISH || !span_is(topic, "will/dev") ||
+	       strcmp(who->client_id, "dev") != 0;
+}
+
+/* At the time of publication, as the client. */
+static void the_policy_is_asked(void **state)
+{
+	struct policy strict = { policy_allow_all.connect, not_to_wills };
+	uint64_t refused = count_value("will.refused");
+	struct rig usual = rig;
+
+	(void)state;
+	rig.router = router_new(&strict, &(struct router_limits){ 0 });
+	rig.all = sessions_new(rig.router, &rig.conf);
+	struct session *s = connect_client("other", &other);
+	subscribe(s, "will/#", 0);
+	connect_with_will(&dev, "gone", 0, 60, false);
+	session_detach(&dev.link, DETACH_LOST);
+	assert_int_equal(other.n_sent, 0);
+	assert_int_equal(count_value("will.refused"), refused + 1);
+	sessions_free(rig.all);
+	reap();
+	router_free(rig.router);
+	rig = usual;
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, rig_down)
@@ -250,6 +282,7 @@ int main(void)
 		TEST(the_end_publishes_it_when_told_and_attached),
 		TEST(it_is_the_clients_own_message),
 		TEST(a_bad_topic_harms_nobody),
+		TEST(the_policy_is_asked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
