@@ -51,6 +51,16 @@ struct segment *journal_segment_add(struct journal *j, struct segment_id id, uin
 	return s;
 }
 
+/* Of a journal that began beyond its bound (which may have been lowered) nothing could be forgotten
+ * nor copied together without some room on top. */
+uint64_t journal_bound(const struct journal *j)
+{
+	uint64_t max = (uint64_t)j->conf.max_bytes;
+	uint64_t began = j->started_bytes + RESERVE_FILES * (uint64_t)j->segment_size;
+
+	return j->started_bytes ? MAX(max, began) : max;
+}
+
 static bool is_open(const struct journal *j, const struct segment *s)
 {
 	return j->read_fd >= 0 && j->read_id.number == s->id.number &&
@@ -68,6 +78,8 @@ void journal_segment_free(struct journal *j, struct segment *s)
 	j->n_segments--;
 	j->disk_bytes -= journal_disk_size(s);
 	free(s);
+	if (j->disk_bytes <= (uint64_t)j->conf.max_bytes)
+		j->started_bytes = 0;
 }
 
 void journal_drop_entry(struct journal *j, struct index_entry *e)
@@ -329,6 +341,21 @@ static int lock_dir(struct journal *j)
 	return MIN(j->lock_fd, 0);
 }
 
+/* Somebody else's could be written by root, and then the gateway that runs as it should could not
+ * read what was left there. */
+static int check_owner(const struct journal *j)
+{
+	struct stat st;
+
+	if (fstat(j->dir_fd, &st) < 0)
+		return -errno;
+	if (st.st_uid == geteuid())
+		return 0;
+	log_error("journal %s: belongs to user id %ld, the gateway runs as %ld", j->conf.dir,
+		(long)st.st_uid, (long)geteuid());
+	return -EPERM;
+}
+
 static int open_dir(struct journal *j)
 {
 	int err = file_make_dir(j->conf.dir, 0700);
@@ -337,8 +364,9 @@ static int open_dir(struct journal *j)
 		j->dir_fd = open(j->conf.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		err = j->dir_fd < 0 ? -errno : 0;
 	}
-	/* Others have no business here. A directory that is not ours shows it when a file is
-	 * created. */
+	if (err == 0)
+		err = check_owner(j);
+	/* Others have no business here. */
 	if (err == 0 && fchmod(j->dir_fd, 0700) < 0)
 		log_warn("journal %s: chmod: %s", j->conf.dir, strerror(errno));
 	if (err < 0)

@@ -21,6 +21,7 @@ struct store_conf {
 	const char *dir;            /* NULL: no journal, memory only */
 	int64_t max_bytes;          /* bound on the bytes of all segments on disk */
 	int64_t commit_interval_ms; /* longest gathering time of a group commit; 0: every turn */
+	int64_t lazy_interval_ms;   /* the callers': until what nobody was promised is appended */
 };
 extern const struct conf_section store_conf_section; /* "store" */
 

@@ -116,7 +116,7 @@ static struct segment *find_deletable(struct journal *j)
 /* Bytes that may still be written before the bound. */
 static uint64_t bytes_left(const struct journal *j)
 {
-	uint64_t max = (uint64_t)j->conf.max_bytes;
+	uint64_t max = journal_bound(j);
 	uint64_t left = j->disk_bytes < max ? max - j->disk_bytes : 0;
 
 	return left + (j->current ? j->current->size - j->current->used : 0);

@@ -22,6 +22,10 @@ struct journal_io journal_io = {
 	.unlink_at = unlinkat,
 };
 
+/* The wait for the thread's end is cut into pieces: of a time in which the whole process stood
+ * still only one piece counts. */
+#define WAIT_STEP_MS 50
+
 static void *thread_main(void *arg)
 {
 	struct commit *c = arg;
@@ -35,6 +39,10 @@ static void *thread_main(void *arg)
 			mailbox_post(c->mailbox, &job->mail);
 		}
 	}
+	pthread_mutex_lock(&c->lock);
+	c->ended = true;
+	pthread_cond_signal(&c->has_ended);
+	pthread_mutex_unlock(&c->lock);
 	return NULL;
 }
 
@@ -45,6 +53,25 @@ static void receive(struct mail *m, void *arg)
 	job->done(arg, job);
 }
 
+static void init_end(struct commit *c)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->has_ended, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+static void destroy(struct commit *c)
+{
+	workqueue_destroy(&c->queue);
+	pthread_cond_destroy(&c->has_ended);
+	pthread_mutex_destroy(&c->lock);
+	mailbox_free(c->mailbox);
+}
+
 int commit_start(struct commit *c, struct event_base *base, int dir_fd, void *arg)
 {
 	*c = (struct commit){ .dir_fd = dir_fd, .fd = -1 };
@@ -52,11 +79,10 @@ int commit_start(struct commit *c, struct event_base *base, int dir_fd, void *ar
 	if (!c->mailbox)
 		return -ENOMEM;
 	workqueue_init(&c->queue);
+	init_end(c);
 	int err = thread_start(&c->thread, "tg-journal", thread_main, c);
-	if (err < 0) {
-		workqueue_destroy(&c->queue);
-		mailbox_free(c->mailbox);
-	}
+	if (err < 0)
+		destroy(c);
 	return err;
 }
 
@@ -65,21 +91,36 @@ void commit_post(struct commit *c, struct job *job)
 	workqueue_post(&c->queue, &job->mail);
 }
 
-int commit_stop(struct commit *c, int wait_ms)
+static void wait_a_step(struct commit *c)
 {
 	struct timespec until;
 
-	workqueue_stop(&c->queue);
-	clock_gettime(CLOCK_REALTIME, &until);
-	int64_t ns = until.tv_nsec + (int64_t)wait_ms * 1000000;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	int64_t ns = until.tv_nsec + (int64_t)WAIT_STEP_MS * 1000000;
 	until.tv_sec += (time_t)(ns / 1000000000);
 	until.tv_nsec = (long)(ns % 1000000000);
-	if (pthread_timedjoin_np(c->thread, NULL, &until) != 0) {
+	pthread_cond_timedwait(&c->has_ended, &c->lock, &until);
+}
+
+static bool wait_for_end(struct commit *c, int wait_ms)
+{
+	pthread_mutex_lock(&c->lock);
+	for (int waited = 0; !c->ended && waited < wait_ms; waited += WAIT_STEP_MS)
+		wait_a_step(c);
+	bool ended = c->ended;
+	pthread_mutex_unlock(&c->lock);
+	return ended;
+}
+
+int commit_stop(struct commit *c, int wait_ms)
+{
+	workqueue_stop(&c->queue);
+	if (!wait_for_end(c, wait_ms)) {
 		pthread_detach(c->thread);
 		return -ETIMEDOUT;
 	}
-	mailbox_free(c->mailbox);
-	workqueue_destroy(&c->queue);
+	pthread_join(c->thread, NULL);
+	destroy(c);
 	if (c->fd >= 0)
 		close(c->fd);
 	return 0;

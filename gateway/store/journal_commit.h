@@ -19,6 +19,9 @@ struct commit {
 	struct workqueue queue;
 	struct mailbox *mailbox;
 	int dir_fd; /* borrowed */
+	pthread_mutex_t lock;
+	pthread_cond_t has_ended;
+	bool ended;
 
 	/* The thread's own: the file being written. */
 	int fd; /* -1: none */

@@ -95,11 +95,12 @@ static struct chunk *chunk_new(struct journal *j, struct segment *s, bool create
 /* The caller's records leave room that forgets and copies need to make room. */
 static bool within_bounds(const struct journal *j, uint64_t more, enum room_for who)
 {
+	uint64_t bound = who == ROOM_USER ? (uint64_t)j->conf.max_bytes : journal_bound(j);
 	uint64_t reserve = who == ROOM_USER ? RESERVE_FILES * (uint64_t)j->segment_size : 0;
 
 	/* A probe may go past the bound by one file, or a full disk could never be found healed;
 	 * what is kept by what its lost places took. */
-	return who >= ROOM_PROBE || j->disk_bytes + more + reserve <= (uint64_t)j->conf.max_bytes;
+	return who >= ROOM_PROBE || j->disk_bytes + more + reserve <= bound;
 }
 
 void journal_seal(struct journal *j, struct segment *s)
@@ -113,7 +114,7 @@ void journal_seal(struct journal *j, struct segment *s)
 /* At the bound a copy that makes room may itself have less than a whole segment left. */
 static uint32_t new_file_size(const struct journal *j, uint32_t record, enum room_for who)
 {
-	uint64_t max = (uint64_t)j->conf.max_bytes;
+	uint64_t max = journal_bound(j);
 	uint64_t left = j->disk_bytes < max ? max - j->disk_bytes : 0;
 	uint32_t size = j->segment_size;
 

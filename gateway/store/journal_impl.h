@@ -107,6 +107,7 @@ struct journal {
 	struct list segments;
 	unsigned n_segments;
 	uint64_t disk_bytes;
+	uint64_t started_bytes;  /* past max_bytes at the start, and not yet back within; else 0 */
 	struct segment *current; /* NULL: the next record opens one */
 	uint32_t next_number;
 	uint64_t next_seq;
@@ -142,7 +143,9 @@ struct journal {
 /* journal.c */
 struct segment *journal_segment_add(struct journal *j, struct segment_id id, uint32_t size);
 void journal_segment_free(struct journal *j, struct segment *s);
-uint64_t journal_disk_size(const struct segment *s);               /* whole blocks */
+uint64_t journal_disk_size(const struct segment *s); /* whole blocks */
+/* Most bytes for all but the callers' records. */
+uint64_t journal_bound(const struct journal *j);
 void journal_drop_entry(struct journal *j, struct index_entry *e); /* accounts; writes nothing */
 void journal_end_record(
 	struct journal *j, struct index_entry *e); /* the life of a live record ends */

@@ -338,6 +338,16 @@ static void tell(const struct recovery *r)
 		p->bad_bytes);
 }
 
+static void check_bound(struct journal *j)
+{
+	if (j->disk_bytes <= (uint64_t)j->conf.max_bytes)
+		return;
+	j->started_bytes = j->disk_bytes;
+	log_warn("journal %s: %" PRIu64 " bytes, more than max_bytes (%" PRId64
+		 "): takes nothing new until enough of it is done with",
+		j->conf.dir, j->disk_bytes, j->conf.max_bytes);
+}
+
 int journal_recover(
 	struct journal *j, const struct journal_handler *handlers, struct journal_report *report)
 {
@@ -347,6 +357,7 @@ int journal_recover(
 	if (err == 0) {
 		keep_live(&r);
 		assume_pins(&r);
+		check_bound(j);
 		j->next_seq = r.max_seq ? r.max_seq + SEQ_JUMP : 1;
 		err = replay(&r, handlers);
 	}

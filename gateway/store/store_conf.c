@@ -29,6 +29,16 @@ static const struct conf_row rows[] = {
 		.def = "250ms",
 		.help = "Longest time that records are gathered to be synced to disk together; "
 			"0 syncs at once." },
+	{ .key = "lazy_interval",
+		.type = CONF_TIME,
+		.offset = offsetof(struct store_conf, lazy_interval_ms),
+		.max = 24 * 60 * 60 * 1000,
+		.def = "10m",
+		.reload = true,
+		.help = "Longest time until what nobody was promised is written, such as retained "
+			"messages "
+			"the broker has as well; 0 writes at once. Until then it costs the disk "
+			"nothing." },
 };
 
 const struct conf_section store_conf_section = {

@@ -264,6 +264,39 @@ static void a_second_opener_is_refused(void **state)
 	fixture_destroy(&f);
 }
 
+/* SIGSTOP or a suspended machine: the clock jumps while a commit is under way and one gathers. */
+static void a_long_stop_breaks_nothing(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct waiter w[2];
+	fixture_init(&f, 8 * MB);
+	fixture_open(&f);
+	uint64_t a = append_text(&f, 1, "a", NULL);
+	fixture_settle(&f);
+	append_text(&f, 1, "under way", &w[0]);
+	journal_hurry(f.j);
+	append_text(&f, 1, "gathered", &w[1]);
+	journal_forget(f.j, a);
+	uint64_t mark = journal_mark(f.j);
+	clock_advance(30000);
+	fixture_settle(&f);
+	assert_int_equal(w[0].fired + w[1].fired, 2);
+	assert_int_equal(w[0].err, 0);
+	assert_int_equal(w[1].err, 0);
+	assert_true(journal_reached(f.j, mark));
+	clock_freeze(clock_ms() + 1, clock_wall_ms() - INT64_C(31536000000));
+	append_text(&f, 1, "a year earlier", &w[0]);
+	fixture_settle(&f);
+	fixture_turn(&f, 300);
+	fixture_settle(&f);
+	assert_int_equal(w[0].fired, 1);
+	clock_freeze(clock_ms() + 1, 1000);
+	fixture_reopen(&f);
+	assert_int_equal(f.n_seen, 3);
+	fixture_destroy(&f);
+}
+
 static void bad_directories_are_refused(void **state)
 {
 	(void)state;
@@ -277,6 +310,51 @@ static void bad_directories_are_refused(void **state)
 	snprintf(path, sizeof(path), "%s/file", f.dir);
 	assert_int_equal(journal_open(f.base, &f.conf, f.handlers, &f.j, &f.report), -ENOTDIR);
 	f.j = NULL;
+	fixture_destroy(&f);
+}
+
+static void somebody_elses_directory_is_refused(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct stat st;
+	if (geteuid() != 0)
+		skip();
+	fixture_init(&f, 8 * MB);
+	log_set_level((enum log_level) - 1);
+	assert_int_equal(chown(f.dir, 12345, 0), 0);
+	assert_int_equal(chmod(f.dir, 0777), 0);
+	assert_int_equal(journal_open(f.base, &f.conf, f.handlers, &f.j, &f.report), -EPERM);
+	f.j = NULL;
+	char names[1][32];
+	assert_int_equal(segment_files(&f, names, 1), 0);
+	assert_int_equal(stat(f.dir, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0777); /* nor is it changed */
+	fixture_destroy(&f);
+}
+
+/* In a child, which is not root any more. */
+static void a_directory_that_cannot_be_written_is_refused(void **state)
+{
+	(void)state;
+	struct fixture f;
+	char path[128];
+	int status;
+	if (geteuid() != 0)
+		skip();
+	fixture_init(&f, 8 * MB);
+	log_set_level((enum log_level) - 1);
+	assert_int_equal(chmod(f.dir, 0755), 0);
+	snprintf(path, sizeof(path), "%s/journal", f.dir);
+	f.conf.dir = path;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(setuid(12345) == 0 && journal_open(f.base, &f.conf, f.handlers, &f.j,
+						    &f.report) == -EACCES
+				? 0
+				: 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
 	fixture_destroy(&f);
 }
 
@@ -405,6 +483,9 @@ int main(void)
 		cmocka_unit_test(files_are_private),
 		cmocka_unit_test(a_second_opener_is_refused),
 		cmocka_unit_test(bad_directories_are_refused),
+		cmocka_unit_test(somebody_elses_directory_is_refused),
+		cmocka_unit_test(a_directory_that_cannot_be_written_is_refused),
+		cmocka_unit_test(a_long_stop_breaks_nothing),
 		cmocka_unit_test(what_was_acknowledged_survives_a_kill),
 		cmocka_unit_test(closing_commits_what_is_left),
 		cmocka_unit_test(memory_is_bounded_while_the_disk_is_slow),

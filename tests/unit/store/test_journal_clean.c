@@ -52,6 +52,59 @@ static void full_refuses_and_forgetting_makes_room(void **state)
 	fixture_destroy(&f);
 }
 
+/* max_bytes was lowered: all that lives is kept, nothing new is taken, what is done with can be
+ * forgotten for good, and in the end the bound holds. */
+static void a_journal_beyond_its_bound_shrinks(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct journal_status s;
+	static uint8_t body[20000];
+	static uint64_t seqs[300];
+	int err;
+	fixture_init(&f, 16 * MB);
+	log_set_level((enum log_level) - 1);
+	fixture_open(&f);
+	for (int i = 0; i < 300; i++) {
+		seqs[i] = append_bytes(&f, 1, body, sizeof(body), NULL, &err);
+		assert_true(seqs[i] > 0);
+		if (i % 50 == 0)
+			fixture_settle(&f);
+	}
+	fixture_close(&f);
+	f.conf.max_bytes = MB;
+	fixture_open(&f);
+	assert_int_equal(f.n_seen, 300);
+	journal_status(f.j, &s);
+	assert_true(s.disk_bytes > s.max_bytes);
+	assert_int_equal(append_bytes(&f, 1, body, 100, NULL, &err), 0);
+	assert_int_equal(err, -ENOSPC);
+
+	/* From everywhere, so that no segment is dead soon. */
+	for (int i = 0; i < 300; i++) {
+		if (i % 10 == 0)
+			continue;
+		journal_forget(f.j, seqs[i]);
+		uint64_t mark = journal_mark(f.j);
+		journal_hurry(f.j);
+		fixture_settle(&f);
+		assert_true(journal_reached(f.j, mark));
+		if (i % 50 == 1)
+			fixture_second(&f);
+	}
+	fixture_second(&f);
+	journal_status(f.j, &s);
+	assert_true(s.disk_bytes <= s.max_bytes);
+	assert_int_equal(f.j->started_bytes, 0);
+	fixture_reopen(&f);
+	assert_int_equal(f.n_seen, 30);
+	for (int i = 0; i < 300; i += 10)
+		journal_forget(f.j, seqs[i]);
+	fixture_second(&f);
+	assert_true(append_bytes(&f, 1, body, 100, NULL, &err) > 0);
+	fixture_destroy(&f);
+}
+
 static void a_record_that_never_fits_is_too_large(void **state)
 {
 	(void)state;
@@ -387,6 +440,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(full_refuses_and_forgetting_makes_room),
+		cmocka_unit_test(a_journal_beyond_its_bound_shrinks),
 		cmocka_unit_test(a_record_that_never_fits_is_too_large),
 		cmocka_unit_test(a_drained_backlog_leaves_one_segment),
 		cmocka_unit_test(sequences_grow_over_restarts_of_an_empty_journal),
