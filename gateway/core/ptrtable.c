@@ -3,12 +3,37 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum { CAP_MIN = 16 };
 
+/* From here on slots are the system's pages: what a table has grown out of is given back, where it
+ * would leave a hole in the heap. */
+enum { MAP_BYTES = 8192 };
+
+static void **slots_new(size_t cap)
+{
+	size_t bytes = cap * sizeof(void *);
+
+	if (bytes < MAP_BYTES)
+		return calloc(cap, sizeof(void *));
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void slots_free(void **slots, size_t cap)
+{
+	size_t bytes = cap * sizeof(void *);
+
+	if (bytes < MAP_BYTES)
+		free(slots);
+	else
+		munmap(slots, bytes);
+}
+
 void ptrtable_clear(struct ptrtable *t)
 {
-	free(t->slots);
+	slots_free(t->slots, t->cap);
 	t->slots = NULL;
 	t->cap = t->n = 0;
 }
@@ -24,7 +49,7 @@ static void place(struct ptrtable *t, void *entry)
 
 static int resize(struct ptrtable *t, size_t cap)
 {
-	struct ptrtable bigger = { calloc(cap, sizeof(void *)), cap, t->n, t->hash };
+	struct ptrtable bigger = { slots_new(cap), cap, t->n, t->hash };
 
 	if (!bigger.slots)
 		return -ENOMEM;
@@ -32,7 +57,7 @@ static int resize(struct ptrtable *t, size_t cap)
 		if (t->slots[i])
 			place(&bigger, t->slots[i]);
 	}
-	free(t->slots);
+	slots_free(t->slots, t->cap);
 	*t = bigger;
 	return 0;
 }
