@@ -34,6 +34,11 @@ bool keeper_has_storage(const struct keeper *k)
 	return k->journal != NULL;
 }
 
+struct journal *keeper_journal(const struct keeper *k)
+{
+	return k->journal;
+}
+
 void keeper_free(struct keeper *k)
 {
 	if (!k)

@@ -78,6 +78,7 @@ void keeper_handlers(struct keeper *k, struct journal_handler *handlers);
 /* The journal has been replayed into the keeper. Without this call there is none: memory only. */
 void keeper_attach(struct keeper *k, struct journal *j);
 bool keeper_has_storage(const struct keeper *k);
+struct journal *keeper_journal(const struct keeper *k); /* for marks; NULL: none */
 /* What is in the journal stays there. All claimants have ended or left their claims; before
  * journal_close(). */
 void keeper_free(struct keeper *k);

@@ -9,6 +9,7 @@
 #include "gateway/core/topic.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 
 static struct count expired = COUNT("router.expired");
@@ -55,6 +56,28 @@ void router_free(struct router *r)
 struct policy *router_policy(struct router *r)
 {
 	return r->policy;
+}
+
+void router_set_keeper(struct router *r, struct keeper *k)
+{
+	r->keeper = k;
+	if (!k)
+		return;
+	retain_restore(r);
+	delays_restore(r);
+}
+
+struct keeper *router_keeper(const struct router *r)
+{
+	return r->keeper;
+}
+
+void router_secure(struct router *r)
+{
+	if (!r->keeper)
+		return;
+	keeper_secure(r->keeper, CLAIM_RETAINED);
+	keeper_secure(r->keeper, CLAIM_DELAYED);
 }
 
 void router_stats(const struct router *r, struct router_stats *s)
@@ -198,6 +221,15 @@ static enum reason offer_gates(
 	return R_SUCCESS;
 }
 
+/* Others have it, and keep it; but one who was to find it after a restart will not. */
+static void tell_unkept(struct receipt *receipt)
+{
+	struct receipt_hold hold;
+
+	receipt_hold(receipt, &hold);
+	receipt_release(&hold, R_QUOTA);
+}
+
 /* False: it has no right to it. */
 static bool offer_local(
 	struct router *r, struct publication *p, struct subscriber *s, struct receipt *receipt)
@@ -209,6 +241,8 @@ static bool offer_local(
 	struct offer offer = offer_for(p, s);
 	if (!reason_failed(router_offer(r, s, p->msg, &offer, offer.qos ? receipt : NULL)))
 		r->delivered++;
+	else if (offer.unkept)
+		tell_unkept(receipt);
 	return true;
 }
 
@@ -225,7 +259,15 @@ static bool offer_locals(struct router *r, struct publication *p, struct receipt
 	return any;
 }
 
-static enum reason route(
+static enum reason retain(
+	struct router *r, struct publication *p, struct receipt *receipt, bool gated)
+{
+	if (!p->msg->retain)
+		return R_SUCCESS;
+	return retain_store(r, p->msg, receipt, gated || p->from->origin == ORIGIN_UPSTREAM);
+}
+
+static enum reason distribute(
 	struct router *r, const struct identity *from, struct message *m, struct receipt *receipt)
 {
 	struct publication p;
@@ -234,13 +276,65 @@ static enum reason route(
 	publication_start(r, &p, from, m, false);
 	bool gated = !touched_empty(&p.gates);
 	enum reason reason = offer_gates(r, &p, receipt, &withheld);
+	if (!reason_failed(reason) && !withheld)
+		reason = retain(r, &p, receipt, gated);
 	if (reason_failed(reason) || withheld) {
 		publication_drop(&p);
 		return reason;
 	}
-	if (m->retain)
-		retain_store(r, m);
 	return offer_locals(r, &p, receipt) || gated ? R_SUCCESS : R_NO_MATCHING_SUBSCRIBERS;
+}
+
+/* What is lost with the process anyway costs nothing. */
+static bool needs_claims(const struct router *r, const struct message *m)
+{
+	return r->keeper && (m->qos > 0 || m->retain);
+}
+
+void router_claims_open(struct router *r, struct message *m, struct receipt *receipt)
+{
+	if (needs_claims(r, m))
+		keeper_open(r->keeper, m, receipt);
+}
+
+void router_claims_close(struct router *r, const struct message *m)
+{
+	if (needs_claims(r, m))
+		keeper_close(r->keeper);
+}
+
+enum reason router_claim_own(struct router *r, struct message *m, struct own_claim *own)
+{
+	int err;
+
+	if (!own || !r->keeper)
+		return R_SUCCESS;
+	own->kept = keeper_claim(r->keeper, m, &own->claim, NULL, CLAIM_NOW, &err);
+	return own->kept || err == -ENOTSUP ? R_SUCCESS : R_QUOTA;
+}
+
+void router_unclaim_own(struct own_claim *own, enum reason reason)
+{
+	if (!own || !own->kept)
+		return;
+	kept_end(own->kept, &own->claim, reason);
+	own->kept = NULL;
+}
+
+enum reason router_route(struct router *r, const struct identity *from, struct message *m,
+	struct receipt *receipt, struct own_claim *own)
+{
+	assert(r->offering == 0);
+	if (m->retain && m->qos > 0 && !retain_possible(r, m))
+		return R_QUOTA;
+	router_claims_open(r, m, receipt);
+	enum reason reason = router_claim_own(r, m, own);
+	if (!reason_failed(reason))
+		reason = distribute(r, from, m, receipt);
+	if (reason_failed(reason))
+		router_unclaim_own(own, reason);
+	router_claims_close(r, m);
+	return reason;
 }
 
 enum reason router_admit(struct router *r, const struct identity *from, const struct message *m)
@@ -260,12 +354,6 @@ enum reason router_admit(struct router *r, const struct identity *from, const st
 	return R_SUCCESS;
 }
 
-enum reason router_route(struct router *r, const struct identity *from, struct message *m)
-{
-	assert(r->offering == 0);
-	return route(r, from, m, NULL);
-}
-
 static void look_for_gate(struct topicleaf *leaf, void *arg)
 {
 	bool *found = arg;
@@ -281,11 +369,11 @@ bool router_has_gate(struct router *r, struct span topic)
 	return found;
 }
 
-static enum reason publish(
-	struct router *r, const struct identity *from, struct message *m, struct receipt *receipt)
+static enum reason publish(struct router *r, const struct identity *from, struct message *m,
+	struct receipt *receipt, struct own_claim *own)
 {
 	if (delay_is_asked(message_topic(m)) && !is_ours(from))
-		return delay_accept(r, from, m);
+		return delay_accept(r, from, m, receipt, own);
 	enum reason reason = router_admit(r, from, m);
 	if (reason_failed(reason))
 		return reason;
@@ -293,17 +381,17 @@ static enum reason publish(
 		count_one(&expired);
 		return R_NO_MATCHING_SUBSCRIBERS;
 	}
-	return route(r, from, m, receipt);
+	return router_route(r, from, m, receipt, own);
 }
 
-enum reason router_publish(
-	struct router *r, const struct identity *from, struct message *m, struct receipt *receipt)
+enum reason router_publish_claimed(struct router *r, const struct identity *from, struct message *m,
+	struct receipt *receipt, struct own_claim *own)
 {
 	struct receipt_hold guard; /* so that it cannot be ready before all were asked */
 
 	assert(r->offering == 0);
 	receipt_hold(receipt, &guard);
-	enum reason reason = publish(r, from, m, receipt);
+	enum reason reason = publish(r, from, m, receipt, own);
 	if (reason_failed(reason)) {
 		r->refused++;
 		if (receipt)
@@ -316,6 +404,12 @@ enum reason router_publish(
 	return reason;
 }
 
+enum reason router_publish(
+	struct router *r, const struct identity *from, struct message *m, struct receipt *receipt)
+{
+	return router_publish_claimed(r, from, m, receipt, NULL);
+}
+
 void router_deliver(struct router *r, const struct identity *from, struct message *m)
 {
 	struct publication p;
@@ -326,9 +420,10 @@ void router_deliver(struct router *r, const struct identity *from, struct messag
 		return;
 	}
 	publication_start(r, &p, from, m, true);
-	if (m->retain)
-		retain_store(r, m);
+	router_claims_open(r, m, NULL);
+	(void)retain(r, &p, NULL, true); /* a gate has taken it, so it is lost to nobody */
 	offer_locals(r, &p, NULL);
+	router_claims_close(r, m);
 }
 
 struct message *router_retained(struct router *r, struct span topic)
@@ -361,5 +456,6 @@ void router_retained_match(
 
 bool router_turn(struct router *r)
 {
+	retain_turn(r);
 	return replay_turn(r);
 }

@@ -5,6 +5,7 @@
 #include "gateway/base/reason.h"
 #include "gateway/base/span.h"
 #include "gateway/core/identity.h"
+#include "gateway/core/keeper.h"
 #include "gateway/core/message.h"
 #include "gateway/core/receipt.h"
 #include "gateway/core/topictree.h"
@@ -35,6 +36,8 @@ struct offer {
 	uint32_t sub_ids; /* see sub_ids.h; valid during the call, who keeps it takes a reference */
 	bool withhold;    /* set by a gate: local subscribers get nothing now; the gate will call
 			     router_deliver() */
+	bool unkept;      /* set by a subscriber that refuses: it should have kept the message over
+			     a restart, and the storage takes nothing. The publisher is told */
 };
 
 struct subscriber_ops {
@@ -105,6 +108,13 @@ struct router *router_new(struct policy *policy, const struct router_limits *lim
 void router_set_limits(struct router *r, const struct router_limits *limits);
 void router_free(struct router *r); /* everybody has left */
 struct policy *router_policy(struct router *r);
+/* Who keeps messages on stable storage, retained and delayed ones as well; those of the last run
+ * come back with keeper_restore(). Borrowed; NULL: nobody. */
+void router_set_keeper(struct router *r, struct keeper *k);
+struct keeper *router_keeper(const struct router *r); /* NULL: nobody */
+/* What is kept so far because the upstream has it too, or because nobody was promised it, goes to
+ * the journal now: the upstream is away, or the gateway ends. */
+void router_secure(struct router *r);
 /* At once tells of every filter that is wanted already. */
 void router_watch(struct router *r, struct router_watcher *w);
 void router_unwatch(struct router *r, struct router_watcher *w);
@@ -132,6 +142,13 @@ void router_subscriptions(struct subscriber *s,
  * $delayed/{seconds}/{topic} goes its way later, see delay.h. */
 enum reason router_publish(
 	struct router *r, const struct identity *from, struct message *m, struct receipt *receipt);
+/* What the publisher itself must know again after a restart, in one record with the message. */
+struct own_claim {
+	struct claim claim;
+	struct kept *kept; /* set by a publication that succeeds; NULL: there is no storage */
+};
+enum reason router_publish_claimed(struct router *r, const struct identity *from, struct message *m,
+	struct receipt *receipt, struct own_claim *own);
 /* Local delivery alone of a message that a gate withheld earlier: retained store and subscribers;
  * no gates, and the publisher's right is not asked again. */
 void router_deliver(struct router *r, const struct identity *from, struct message *m);

@@ -21,6 +21,7 @@ struct router {
 	struct topictree *tree;    /* owned */
 	struct policy *policy;     /* borrowed */
 	struct pool subscriptions; /* memory of those that are in the tree */
+	struct keeper *keeper;     /* borrowed; NULL: nobody keeps anything */
 	struct router_limits limits;
 	struct list watchers;           /* of router_watcher.node; borrowed */
 	struct list replays;            /* of replay.node: owned, in turn */
@@ -32,6 +33,7 @@ struct router {
 	struct timer sweep; /* armed while retained messages can expire */
 	size_t sweep_cursor;
 	bool sweep_again;    /* this round saw a message that can expire */
+	struct list clears;  /* of retain.c: publishers wait until a value is gone for good */
 	struct list delayed; /* of delayed.node: owned */
 	size_t delayed_bytes;
 	uint32_t n_delayed;
@@ -49,8 +51,15 @@ enum reason router_offer(struct router *r, struct subscriber *s, struct message 
 
 /* Whether it may be published, other than below $delayed/. */
 enum reason router_admit(struct router *r, const struct identity *from, const struct message *m);
-/* Publishes what was admitted earlier; nobody waits for it. */
-enum reason router_route(struct router *r, const struct identity *from, struct message *m);
+/* Publishes what was admitted earlier. */
+enum reason router_route(struct router *r, const struct identity *from, struct message *m,
+	struct receipt *receipt, struct own_claim *own);
+/* Brackets all claims of one publication (keeper_open()); nothing for what needs none. */
+void router_claims_open(struct router *r, struct message *m, struct receipt *receipt);
+void router_claims_close(struct router *r, const struct message *m);
+/* In between. `own` may be NULL. R_SUCCESS or R_QUOTA. */
+enum reason router_claim_own(struct router *r, struct message *m, struct own_claim *own);
+void router_unclaim_own(struct own_claim *own, enum reason reason);
 /* Some gate would be offered a message of this topic. */
 bool router_has_gate(struct router *r, struct span topic);
 
@@ -70,9 +79,18 @@ void subscription_unlink(struct router *r, struct subscription *sub);
 
 /* Whether the limits let this message be retained. */
 bool retain_admits(const struct router *r, const struct message *m);
-/* Stores, or clears if the payload is empty. What cannot be kept is counted. */
-void retain_store(struct router *r, struct message *m);
+/* Whether clearing or storing at QoS 1 or 2 can be promised at present. */
+bool retain_possible(const struct router *r, const struct message *m);
+/* Stores, or clears if the payload is empty. What the limits do not let in is counted, and that is
+ * no failure. `elsewhere`: the upstream keeps it, so that a crash of ours does not lose it.
+ * R_QUOTA: it cannot be kept as was promised by its QoS, and is not retained. */
+enum reason retain_store(
+	struct router *r, struct message *m, struct receipt *receipt, bool elsewhere);
+/* Answers those whose values are gone for good. */
+void retain_turn(struct router *r);
 void retain_init(struct router *r);
+/* There is a keeper: asks for what it has. */
+void retain_restore(struct router *r);
 void retain_close(struct router *r);
 
 /* replay.c: retained messages for new subscriptions. */

@@ -99,7 +99,7 @@ static bool is_ready(const struct member *mb, const struct message *m)
 }
 
 static enum reason offer_member(struct share *g, const struct member *mb, struct message *m,
-	const struct offer *o, struct receipt *receipt)
+	struct offer *o, struct receipt *receipt)
 {
 	const struct sub_opts *opts = &mb->sub.opts;
 	struct offer own = {
@@ -111,12 +111,15 @@ static enum reason offer_member(struct share *g, const struct member *mb, struct
 
 	if (!router_allows(g->router, mb->sub.who->who, ACCESS_RECEIVE, message_topic(m)))
 		return R_NOT_AUTHORIZED;
-	return router_offer(g->router, mb->sub.who, m, &own, own.qos ? receipt : NULL);
+	enum reason reason =
+		router_offer(g->router, mb->sub.who, m, &own, own.qos ? receipt : NULL);
+	o->unkept |= own.unkept;
+	return reason;
 }
 
 /* From `first` on around the group, those that are ready or those that are not. */
 static bool offer_around(struct share *g, uint32_t first, bool ready, struct message *m,
-	const struct offer *o, struct receipt *receipt)
+	struct offer *o, struct receipt *receipt)
 {
 	for (uint32_t i = 0; i < g->n; i++) {
 		uint32_t slot = (uint32_t)(((uint64_t)first + i) % g->n);

@@ -39,7 +39,7 @@ static void published_when_it_is_time(void **state)
 	assert_int_equal(a->n, 1);
 	assert_string_equal(a->seen[0].topic, "t/x");
 	assert_int_equal(a->seen[0].offer.qos, 1);
-	assert_false(a->had_receipt);
+	assert_true(a->had_receipt); /* it is given up when that is safe */
 	wait_ms(10000);
 	assert_int_equal(a->n, 1);
 }
