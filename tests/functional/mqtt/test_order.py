@@ -157,7 +157,7 @@ def publisher(gateway, n, each):
     client.close()
 
 
-def windowed(site, receive_max, publishers=50, each=40, full=None):
+def windowed(site, receive_max, publishers=100, each=20, full=None):
     """A subscriber that acknowledges when nothing more comes, so that the window is seen full on the wire."""
     gateway = site.gateway(limits={"queue_messages": 5000, "queue_bytes": "8MB"}).start()
     sub = mq5.Mq5Client(gateway, "sub", clean=False, pairs=((RECEIVE_MAX, receive_max), (SESSION_EXPIRY, 60)))
@@ -191,7 +191,7 @@ def test_a_window_of_1(site):
 
 
 def test_a_window_of_7(site):
-    windowed(site, 7, each=20)
+    windowed(site, 7)
 
 
 def test_a_window_larger_than_the_gateways(site):
