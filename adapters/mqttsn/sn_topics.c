@@ -18,6 +18,8 @@ static void topics_free(struct session_extra *e)
 	free(t);
 }
 
+static const struct session_extra_ops extra_ops = { .free = topics_free };
+
 /* Octets of an entry: entries begin where a struct may. */
 static uint32_t entry_size(size_t name_len)
 {
@@ -115,7 +117,7 @@ static struct sn_topics *resize(struct session *s, struct sn_topics *t, uint32_t
 	if (!t)
 		return NULL;
 	if (fresh)
-		*t = (struct sn_topics){ .extra.free = topics_free };
+		*t = (struct sn_topics){ .extra.ops = &extra_ops };
 	s->extra = &t->extra;
 	return t;
 }

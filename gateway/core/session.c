@@ -364,7 +364,7 @@ void session_set_will(struct session *s, struct message *will, uint32_t delay_s)
 void session_set_extra(struct session *s, struct session_extra *extra)
 {
 	if (s->extra && s->extra != extra)
-		s->extra->free(s->extra);
+		s->extra->ops->free(s->extra);
 	s->extra = extra;
 }
 

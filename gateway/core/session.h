@@ -18,6 +18,7 @@ struct session;
 struct sessions;
 struct outqueue;
 struct inbound;
+struct session_items;
 struct session_rare;
 
 /* Why something was dropped by policy; counted by session and in all. */
@@ -59,12 +60,20 @@ struct link_ops {
 	/* The session has let go of the link (R_TAKEN_OVER, R_KEEP_ALIVE, R_ADMINISTRATIVE,
 	 * R_SHUTTING_DOWN, ...); it is detached already. The link says goodbye and goes. */
 	void (*closed)(struct link *, enum reason);
+	/* What must be known of the link after a restart (an address) joins a record of the whole
+	 * session, see session_store.h. NULL: nothing. */
+	void (*save)(const struct link *, struct session_items *);
 };
 
 /* What an adapter keeps for a session beyond a connection (MQTT-SN topic ids). Owned by the session
  * once set. */
 struct session_extra {
+	const struct session_extra_ops *ops;
+};
+struct session_extra_ops {
 	void (*free)(struct session_extra *);
+	/* As link_ops.save. NULL: nothing of it is stored. */
+	void (*save)(const struct session_extra *, struct session_items *);
 };
 
 /* 10 000 of them sleep most of the time: what only some sessions need is made when it is needed. */
@@ -85,15 +94,24 @@ struct session {
 		struct timer timer; /* keep alive while attached (lazy), expiry while detached */
 		struct reap reap;   /* when it is over */
 	};
+	uint64_t number;         /* of session_store.c: session_number() */
+	uint64_t record;         /* the same: sequence of its last whole record; 0: none */
 	uint32_t keepalive_ms;   /* silence after which the client is lost; 0: never */
 	uint32_t expiry_s;       /* after a detach; 0: ends with the link; UINT32_MAX: never */
 	uint32_t received, sent; /* messages, for people who look: they wrap around */
 	uint16_t window;         /* QoS 1/2 messages in flight to the client */
 	uint16_t last_id;        /* packet id given last */
-	bool datagram; /* late copies are possible: remember finished QoS 2 ids for a while */
-	char id[];     /* who.client_id; begins in what would be padding */
+	union {                  /* session_store.c: */
+		uint32_t place;  /* with `changed`: among those to be written */
+		uint32_t mark;   /* low half of the mark of what was written last */
+	};
+	bool datagram : 1; /* late copies are possible: remember finished QoS 2 ids for a while */
+	bool stored : 1;   /* the adapter wants it on stable storage, whatever its expiry */
+	bool changed : 1, changed_lazily : 1;
+	bool was_attached : 1; /* when the gateway ended; until it is attached again */
+	char id[];             /* who.client_id; begins in what would be padding */
 };
-_Static_assert(offsetof(struct session, id) <= 232, "10 000 sleepers fit into 5 MiB");
+_Static_assert(offsetof(struct session, id) <= 256, "10 000 sleepers fit into 5 MiB");
 
 struct session_connect {
 	const char *client_id;  /* valid (utf8_valid, 1..256 octets); copied */
@@ -107,6 +125,7 @@ struct session_connect {
 	uint16_t window;      /* QoS 1/2 messages in flight to the client: 1 for MQTT-SN; 0: the
 				 configured default, which is also the upper limit */
 	bool datagram;
+	bool stored;          /* survives a restart of the gateway, whatever its expiry */
 	bool keep_will;       /* leave the will of a resumed session as it is; `will` is ignored */
 	struct message *will; /* a reference is taken; NULL: none */
 	uint32_t will_delay_s;

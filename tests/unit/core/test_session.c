@@ -275,8 +275,9 @@ static void free_extra(struct session_extra *e)
 
 static struct session_extra *extra_new(void)
 {
+	static const struct session_extra_ops ops = { .free = free_extra };
 	struct session_extra *e = malloc(sizeof(*e));
-	e->free = free_extra;
+	e->ops = &ops;
 	return e;
 }
 
