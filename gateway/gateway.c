@@ -7,6 +7,7 @@
 #include "gateway/base/reap.h"
 #include "gateway/base/timer.h"
 #include "gateway/core/autosub.h"
+#include "gateway/core/keeper.h"
 #include "gateway/core/limits.h"
 #include "gateway/core/receipt.h"
 #include "gateway/core/router.h"
@@ -49,7 +50,8 @@ struct gateway {
 	struct router *router;
 	struct sessions *sessions;
 	struct autosub autosub;
-	struct journal *journal;   /* NULL: memory only */
+	struct journal *journal; /* NULL: memory only */
+	struct keeper *keeper;
 	struct backlog *backlog;   /* NULL without an upstream */
 	struct upstream *upstream; /* NULL: the hub alone */
 	struct sys *sys;
@@ -154,14 +156,34 @@ static int start_store(struct gateway *g)
 				 "and does not survive a restart");
 		return 0;
 	}
-	if (g->backlog)
-		handlers[JR_BACKLOG] = (struct journal_handler){ backlog_replay, g->backlog };
+	keeper_handlers(g->keeper, handlers);
 	int err = journal_open(g->base, c, handlers, &g->journal, &report);
 	if (err)
 		return err;
 	log_info("store: %s: %llu records, %llu of them live, in %u segments", c->dir,
 		(unsigned long long)report.records, (unsigned long long)report.live_records,
 		report.segments);
+	keeper_attach(g->keeper, g->journal);
+	return 0;
+}
+
+static void set_keeper_conf(struct gateway *g, const struct conf *conf)
+{
+	const struct store_conf *store = conf_section(conf, "store");
+	struct keeper_conf k = { .lazy_ms = store ? store->lazy_interval_ms : 0 };
+
+	upstream_keeper_conf(conf, &k);
+	keeper_set_conf(g->keeper, &k);
+}
+
+/* What the last run has left goes back to its owners. */
+static int restore(struct gateway *g)
+{
+	set_keeper_conf(g, g->conf);
+	if (g->backlog)
+		backlog_attach(g->backlog, g->keeper);
+	router_set_keeper(g->router, g->keeper);
+	keeper_restore(g->keeper);
 	return 0;
 }
 
@@ -255,6 +277,7 @@ static bool apply_conf(struct gateway *g, const struct conf *conf)
 	get_limits(conf, &rl, &sc);
 	router_set_limits(g->router, &rl);
 	sessions_set_conf(g->sessions, &sc);
+	set_keeper_conf(g, conf);
 	autosub_load(&g->autosub, conf);
 	sys_set_interval(g->sys, sys_interval_ms(conf));
 	gateway_apply_log_level(conf);
@@ -419,6 +442,7 @@ static int start_loop(struct gateway *g)
 
 static int start_backlog(struct gateway *g)
 {
+	g->keeper = keeper_new();
 	if (!conf_section(g->conf, "upstream"))
 		return 0;
 	g->backlog = backlog_new(g->conf);
@@ -433,6 +457,7 @@ int gateway_new(struct conf *conf, const char *path, struct gateway **out)
 		start_backlog,
 		start_store,
 		start_hub,
+		restore,
 		start_adapters,
 		start_upstream,
 		start_sys,
@@ -507,7 +532,11 @@ static bool drained(struct gateway *g)
 			idle = false;
 	if (g->upstream && !upstream_drain(g->upstream))
 		idle = false;
-	return idle;
+	if (g->journal) {
+		keeper_secure(g->keeper, CLAIM_KINDS);
+		journal_hurry(g->journal);
+	}
+	return idle && keeper_quiet(g->keeper);
 }
 
 int gateway_run(struct gateway *g)
@@ -550,6 +579,7 @@ void gateway_free(struct gateway *g)
 	reap();
 	if (g->router)
 		router_free(g->router);
+	keeper_free(g->keeper);
 	if (g->journal)
 		journal_close(g->journal, JOURNAL_END_MS);
 	for (size_t i = 0; i < N_SIGNALS; i++)

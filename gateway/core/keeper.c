@@ -396,6 +396,11 @@ bool kept_failing(const struct kept *kept)
 	return m && m->state == MORE_FAILED && clock_ms() - m->since_ms >= KEEPER_REFUSE_MS;
 }
 
+bool keeper_quiet(const struct keeper *k)
+{
+	return k->status.held + k->status.writing + k->status.failed == 0;
+}
+
 void keeper_status(const struct keeper *k, struct keeper_status *s)
 {
 	*s = k->status;

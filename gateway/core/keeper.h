@@ -70,6 +70,8 @@ struct keeper_conf {
 	int64_t memory_bytes; /* bodies kept in memory for SAFE messages besides; the rest is read
 				 back when asked for */
 };
+#define KEEPER_HOLD_MS      1000
+#define KEEPER_MEMORY_BYTES (1 << 20)
 
 struct keeper *keeper_new(void); /* ends the program without memory */
 void keeper_set_conf(struct keeper *k, const struct keeper_conf *conf);
@@ -157,6 +159,8 @@ struct keeper_status {
 	uint64_t unreadable;                    /* bodies lost, in this run */
 	int error; /* 0, or why the journal took nothing the last time */
 };
+/* No publisher waits and nothing is on its way to the journal. */
+bool keeper_quiet(const struct keeper *k);
 void keeper_status(const struct keeper *k, struct keeper_status *s);
 
 #endif

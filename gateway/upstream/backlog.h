@@ -9,62 +9,62 @@
 #include <stdint.h>
 
 struct conf;
-struct journal;
+struct keeper;
+struct kept;
 struct message;
 struct receipt;
 
-/* The ordered queue of what is bound upstream. It makes QoS 1 and 2 safe: a publisher's receipt is
- * released by the upstream's acknowledgement or by the journal's commit, whichever comes first.
- * When neither can be had for a while, what has not left yet is taken back and QoS 1 refused.
- * Bodies of a long backlog stay on disk; an entry is 48 bytes. */
+/* The ordered queue of what is bound upstream. QoS 1 and 2 are claims at the keeper: a publisher's
+ * receipt is released by the upstream's acknowledgement or when the message is on stable storage,
+ * whichever comes first. When neither can be had for a while, what has not left yet is taken back
+ * and QoS 1 refused. Bodies of a long backlog stay on disk; an entry is 40 bytes. */
 struct backlog;
 
-enum { JR_BACKLOG = 1 }; /* journal record: one message_encode() form */
-
-/* Created before the journal is opened, so that it can take the records of the last run:
- * backlog_new(), journal_open() with backlog_replay() as handler of JR_BACKLOG, upstream_new(). */
 struct backlog *backlog_new(const struct conf *conf);
-int backlog_replay(void *backlog, uint64_t seq, struct span body);
-void backlog_free(struct backlog *b); /* what is in the journal stays there */
+/* From here on it claims, and takes what keeper_restore() brings back. NULL or without storage:
+ * memory only. */
+void backlog_attach(struct backlog *b, struct keeper *k);
+void backlog_free(struct backlog *b); /* what is on disk stays there; before keeper_free() */
 
 /* The rest is for the bridge. */
 struct entry {
-	struct list node;    /* queue or in-flight list of the backlog */
-	struct message *msg; /* counted; NULL: its body is in the journal only */
+	struct list node; /* queue or in-flight list of the backlog */
 	union {
-		struct {
-			struct hold *hold; /* owned; NULL: safe, nobody waits */
-			uint64_t seq;      /* in the journal; 0: not */
-		};
-		struct list qos0; /* QoS 0: age order, to drop the oldest */
+		struct kept *kept;   /* claimed */
+		struct message *msg; /* else; counted */
 	};
 	uint32_t order; /* of arrival, wraps */
 	uint8_t qos;
 	uint8_t tries; /* the bridge's: refusals so far */
+	bool claimed : 1;
+	bool now : 1;    /* claimed so: counted as on disk from the beginning */
+	bool loaded : 1; /* claimed, and has a reference to the body */
+	bool large : 1;  /* it is a struct large_entry */
 	bool in_flight : 1;
 	bool retained : 1; /* counted by topic, see backlog_has_retained() */
 	bool old : 1;      /* was waiting when the link came up: drain_rate applies */
 	bool barred : 1;   /* the bridge's: lower QoS on its topic waits for it */
 };
 
+/* The message of an entry from backlog_next(), borrowed. */
+struct message *entry_message(const struct entry *e);
+
 struct backlog_limits {
-	int64_t disk_bytes;   /* journal bodies; without a journal: bytes in memory */
-	int64_t memory_bytes; /* bodies kept in memory besides */
+	int64_t disk_bytes; /* of QoS 1 and 2; without storage: in memory */
 	int64_t qos0_bytes;
-	int64_t ack_hold_ms;
 };
 
 /* `more` is called when backlog_next() may have something again after it had not. */
-void backlog_attach(struct backlog *b, struct journal *j, void (*more)(void *), void *arg);
+void backlog_on_more(struct backlog *b, void (*more)(void *), void *arg);
 void backlog_set_limits(struct backlog *b, const struct backlog_limits *limits);
 /* Tells whether there is an upstream to wait for. Going down makes all held entries safe at once.
  */
 void backlog_set_link(struct backlog *b, bool up);
 
-/* Appends. `store`: into the journal at once; else it is held in memory and stored when ack_hold
- * has passed. Holds `receipt` (may be NULL) as long as it is not safe. R_SUCCESS, or R_QUOTA: not
- * taken. */
-enum reason backlog_push(struct backlog *b, struct message *m, struct receipt *receipt, bool store);
+/* Appends. `now`: to the journal at once; else when ack_hold has passed. With storage the keeper
+ * has the receipt (keeper_open()), else it is held here (it may be NULL). R_SUCCESS, or R_QUOTA:
+ * not taken. */
+enum reason backlog_push(struct backlog *b, struct message *m, struct receipt *receipt, bool now);
 
 /* The first that is not in flight, with its body; NULL: none, or its body can't be read just now.
  */

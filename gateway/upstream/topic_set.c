@@ -1,7 +1,5 @@
 #include "gateway/upstream/topic_set.h"
 
-#include "gateway/base/util.h"
-
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -10,7 +8,7 @@
 #include <uthash.h>
 
 struct member {
-	uint64_t hash;
+	uint64_t topic;
 	uint32_t n;
 	UT_hash_handle hh;
 };
@@ -38,16 +36,15 @@ void topic_set_free(struct topic_set *s)
 	free(s);
 }
 
-static struct member *find(const struct topic_set *s, struct span topic)
+static struct member *find(const struct topic_set *s, uint64_t topic)
 {
-	uint64_t hash = hash_bytes(topic.p, topic.len);
 	struct member *m;
 
-	HASH_FIND(hh, s->members, &hash, sizeof(hash), m);
+	HASH_FIND(hh, s->members, &topic, sizeof(topic), m);
 	return m;
 }
 
-int topic_set_add(struct topic_set *s, struct span topic)
+int topic_set_add(struct topic_set *s, uint64_t topic)
 {
 	struct member *m = find(s, topic);
 
@@ -57,9 +54,9 @@ int topic_set_add(struct topic_set *s, struct span topic)
 	}
 	if (!(m = calloc(1, sizeof(*m))))
 		return -ENOMEM;
-	m->hash = hash_bytes(topic.p, topic.len);
+	m->topic = topic;
 	m->n = 1;
-	HASH_ADD(hh, s->members, hash, sizeof(m->hash), m);
+	HASH_ADD(hh, s->members, topic, sizeof(m->topic), m);
 	if (!m->hh.tbl) { /* uthash found no memory */
 		free(m);
 		return -ENOMEM;
@@ -67,7 +64,7 @@ int topic_set_add(struct topic_set *s, struct span topic)
 	return 0;
 }
 
-void topic_set_remove(struct topic_set *s, struct span topic)
+void topic_set_remove(struct topic_set *s, uint64_t topic)
 {
 	struct member *m = find(s, topic);
 
@@ -77,7 +74,7 @@ void topic_set_remove(struct topic_set *s, struct span topic)
 	free(m);
 }
 
-bool topic_set_has(const struct topic_set *s, struct span topic)
+bool topic_set_has(const struct topic_set *s, uint64_t topic)
 {
 	return find(s, topic) != NULL;
 }

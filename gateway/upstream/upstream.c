@@ -286,7 +286,7 @@ void upstream_stop(struct upstream *u)
 	router_unwatch(u->router, &u->watcher);
 	router_leave(u->router, &u->sub);
 	u->uplink->ops->stop(u->uplink, STOP_WAIT_MS);
-	backlog_attach(u->backlog, u->journal, NULL, NULL);
+	backlog_on_more(u->backlog, NULL, NULL);
 	upstream_free(u);
 }
 

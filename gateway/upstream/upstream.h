@@ -15,11 +15,14 @@ struct upstream;
 struct backlog;
 struct event_base;
 struct journal;
+struct keeper_conf;
 struct router;
 struct uplink;
 struct uplink_events;
 
 extern const struct conf_section upstream_conf_section; /* "upstream"; absent: the hub alone */
+/* hold_ms and memory_bytes, which are its settings; or what they are for the hub alone. */
+void upstream_keeper_conf(const struct conf *conf, struct keeper_conf *k);
 
 /* Starts connecting. `journal` NULL: memory only. `backlog` has taken its records already and
  * outlives the upstream, `conf` lives until a reload replaces it. Returns 0 or a negative errno. */

@@ -1,6 +1,7 @@
 #include "gateway/upstream/upstream_conf.h"
 
 #include "gateway/base/addr.h"
+#include "gateway/core/keeper.h"
 #include "gateway/core/topic.h"
 #include "gateway/upstream/backlog.h"
 #include "gateway/upstream/uplink.h"
@@ -296,8 +297,14 @@ void upstream_limits(const struct upstream_conf *c, struct backlog_limits *limit
 {
 	*limits = (struct backlog_limits){
 		.disk_bytes = c->backlog_bytes,
-		.memory_bytes = c->memory_bytes,
 		.qos0_bytes = c->qos0_bytes,
-		.ack_hold_ms = c->ack_hold_ms,
 	};
+}
+
+void upstream_keeper_conf(const struct conf *conf, struct keeper_conf *k)
+{
+	const struct upstream_conf *c = conf_section(conf, "upstream");
+
+	k->hold_ms = c ? c->ack_hold_ms : KEEPER_HOLD_MS;
+	k->memory_bytes = c ? c->memory_bytes : KEEPER_MEMORY_BYTES;
 }

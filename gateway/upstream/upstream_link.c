@@ -285,6 +285,7 @@ static void on_down(void *arg, enum reason reason, const char *text)
 	set_state(u, UPSTREAM_WAITING);
 	timer_disarm(&u->watch);
 	backlog_set_link(u->backlog, false);
+	router_secure(u->router); /* the broker had the retained values as well */
 	interest_down(u->interest);
 	echo_flush(u->echo);
 	if (was == UPSTREAM_CONNECTING) {

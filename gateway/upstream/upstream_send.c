@@ -57,13 +57,14 @@ static bool may_drain(struct upstream *u)
 
 static void dead_letter(struct upstream *u, struct entry *e, enum reason reason)
 {
-	struct span topic = message_topic(e->msg);
+	struct message *m = entry_message(e);
+	struct span topic = message_topic(m);
 
 	u->refused++;
 	count_one(&dead_letters);
 	log_limited(&refusals, LOG_LEVEL_WARN, "upstream: the broker does not take %.*s: %s",
 		SPAN_ARGS(topic), reason_name(reason));
-	echo_give_up(u->echo, e->msg);
+	echo_give_up(u->echo, m);
 }
 
 /* Too large for the server: it would end the connection, again and again. */
@@ -83,18 +84,23 @@ static uint32_t expiry_left(const struct message *m)
 	return (uint32_t)MIN(MAX(left_s, 1), (int64_t)UINT32_MAX);
 }
 
+static uint64_t topic_of(const struct entry *e)
+{
+	return topic_hash(message_topic(entry_message(e)));
+}
+
 /* A broker passes QoS 2 on at PUBREL, a round trip after it came, and QoS 0 and 1 at once: what
  * follows on the same topic waits, or it would be overtaken there. */
 static bool would_overtake(const struct upstream *u, const struct entry *e)
 {
-	return u->in_flight2 > 0 && e->qos < 2 && topic_set_has(u->topics2, message_topic(e->msg));
+	return u->in_flight2 > 0 && e->qos < 2 && topic_set_has(u->topics2, topic_of(e));
 }
 
 static void count_in_flight(struct upstream *u, struct entry *e)
 {
 	if (u->in_flight++ == 0)
 		u->progress_ms = clock_ms();
-	e->barred = e->qos == 2 && topic_set_add(u->topics2, message_topic(e->msg)) == 0;
+	e->barred = e->qos == 2 && topic_set_add(u->topics2, topic_of(e)) == 0;
 	if (e->barred)
 		u->in_flight2++;
 }
@@ -104,14 +110,14 @@ static void count_landed(struct upstream *u, const struct entry *e)
 	u->in_flight--;
 	if (e->barred) {
 		u->in_flight2--;
-		topic_set_remove(u->topics2, message_topic(e->msg));
+		topic_set_remove(u->topics2, topic_of(e));
 	}
 }
 
 /* False: the library takes no more. */
 static bool send_entry(struct upstream *u, struct entry *e)
 {
-	struct message *m = e->msg;
+	struct message *m = entry_message(e);
 
 	if (!fits(u, m)) {
 		dead_letter(u, e, R_TOO_LARGE);
@@ -217,7 +223,7 @@ void upstream_on_published(
 		break;
 	case UPLINK_LOST:
 		count_one(&lost_qos0);
-		echo_give_up(u->echo, e->msg);
+		echo_give_up(u->echo, entry_message(e));
 		backlog_done(u->backlog, e, R_SUCCESS);
 		break;
 	}
@@ -236,5 +242,5 @@ static void on_more(void *arg)
 void upstream_send_init(struct upstream *u)
 {
 	timer_init(&u->pace, on_pace);
-	backlog_attach(u->backlog, u->journal, on_more, u);
+	backlog_on_more(u->backlog, on_more, u);
 }

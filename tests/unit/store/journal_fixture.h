@@ -82,7 +82,9 @@ static inline void fixture_init(struct fixture *f, int64_t max_bytes)
 	strcpy(f->dir, "/tmp/tg-journal-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	f->base = event_base_new();
-	f->conf = (struct store_conf){ f->dir, max_bytes, 250 };
+	f->conf = (struct store_conf){
+		.dir = f->dir, .max_bytes = max_bytes, .commit_interval_ms = 250
+	};
 	for (uint8_t i = 1; i < JOURNAL_TYPES; i++) {
 		f->types[i] = (struct typed){ f, i };
 		f->handlers[i] = (struct journal_handler){ fixture_replay, &f->types[i] };

@@ -9,6 +9,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/reap.h"
 #include "gateway/base/timer.h"
+#include "gateway/core/keeper.h"
 #include "gateway/core/message.h"
 #include "gateway/core/receipt.h"
 #include "gateway/core/router.h"
@@ -32,6 +33,7 @@ struct hub {
 	struct router *router;
 	struct conf *conf;
 	struct journal *journal;
+	struct keeper *keeper;
 	struct backlog *backlog;
 	struct upstream *up;
 };
@@ -57,6 +59,7 @@ static inline void hub_open(struct hub *h, const char *conf_text, uplink_new_fn 
 	struct journal_handler handlers[JOURNAL_TYPES] = { { NULL, NULL } };
 	struct journal_report report;
 	static const struct router_limits limits;
+	struct keeper_conf kept = { .lazy_ms = 600000 };
 
 	if (!h->dir[0]) {
 		snprintf(h->dir, sizeof(h->dir), "/tmp/tg-up-XXXXXX");
@@ -66,9 +69,16 @@ static inline void hub_open(struct hub *h, const char *conf_text, uplink_new_fn 
 	h->router = router_new(&policy_allow_all, &limits);
 	h->conf = hub_conf(conf_text);
 	h->backlog = backlog_new(h->conf);
-	handlers[JR_BACKLOG] = (struct journal_handler){ backlog_replay, h->backlog };
+	h->keeper = keeper_new();
+	upstream_keeper_conf(h->conf, &kept);
+	keeper_set_conf(h->keeper, &kept);
+	keeper_handlers(h->keeper, handlers);
 	if (!h->memory_only)
 		assert_int_equal(journal_open(h->base, &store, handlers, &h->journal, &report), 0);
+	keeper_attach(h->keeper, h->journal);
+	backlog_attach(h->backlog, h->keeper);
+	router_set_keeper(h->router, h->keeper);
+	keeper_restore(h->keeper);
 	assert_int_equal(upstream_new_over(uplink, h->base, h->router, h->journal, h->backlog,
 				 h->conf, "test", &h->up),
 		0);
@@ -98,6 +108,7 @@ static inline void hub_close(struct hub *h)
 	backlog_free(h->backlog);
 	reap();
 	router_free(h->router);
+	keeper_free(h->keeper);
 	if (h->journal)
 		journal_close(h->journal, 1000);
 	conf_free(h->conf);

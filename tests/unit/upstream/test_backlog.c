@@ -6,100 +6,14 @@
 #include "gateway/base/timer.h"
 #include "gateway/core/message.h"
 #include "gateway/core/receipt.h"
-#include "gateway/store/journal.h"
+#include "gateway/core/keeper.h"
 #include "gateway/upstream/upstream.h"
+#include "tests/unit/core/fake_journal.h"
 
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-/* A journal of our own, that commits and fails on command. */
-#define RECORDS 4096
-
-struct journal {
-	struct {
-		char *body;
-		size_t len;
-		bool live;
-		struct journal_wait *wait;
-	} records[RECORDS];
-	uint64_t n;
-	int append_error, read_error;
-	unsigned forgotten;
-};
-
-static struct journal *journal;
-
-uint64_t journal_append(struct journal *j, uint8_t type, const struct span *parts, unsigned n_parts,
-	struct journal_wait *wait, int *err)
-{
-	assert_int_equal(type, JR_BACKLOG);
-	if (j->append_error) {
-		*err = j->append_error;
-		return 0;
-	}
-	size_t len = 0;
-	char *body = malloc(70000);
-	for (unsigned i = 0; i < n_parts; i++) {
-		if (parts[i].len)
-			memcpy(body + len, parts[i].p, parts[i].len);
-		len += parts[i].len;
-	}
-	assert_true(j->n + 1 < RECORDS);
-	uint64_t seq = ++j->n;
-	j->records[seq].body = body;
-	j->records[seq].len = len;
-	j->records[seq].live = true;
-	j->records[seq].wait = wait;
-	return seq;
-}
-
-void journal_forget(struct journal *j, uint64_t seq)
-{
-	assert_true(j->records[seq].live);
-	j->records[seq].live = false;
-	j->forgotten++;
-}
-
-long journal_length(struct journal *j, uint64_t seq)
-{
-	return seq <= j->n && j->records[seq].live ? (long)j->records[seq].len : -ENOENT;
-}
-
-long journal_read(struct journal *j, uint64_t seq, void *buf, size_t cap)
-{
-	if (j->read_error)
-		return j->read_error;
-	assert_true(j->records[seq].live && cap >= j->records[seq].len);
-	memcpy(buf, j->records[seq].body, j->records[seq].len);
-	return (long)j->records[seq].len;
-}
-
-void journal_wait_cancel(struct journal_wait *w)
-{
-	for (uint64_t i = 1; i <= journal->n; i++)
-		if (journal->records[i].wait == w)
-			journal->records[i].wait = NULL;
-}
-
-static void commit(int err)
-{
-	for (uint64_t i = 1; i <= journal->n; i++) {
-		struct journal_wait *w = journal->records[i].wait;
-		journal->records[i].wait = NULL;
-		if (w && err)
-			journal->records[i].live = false;
-		if (w)
-			w->done(w, err);
-	}
-}
 
 static struct backlog *b;
+static struct keeper *k;
 static struct conf *conf;
 static unsigned more_calls;
 
@@ -107,6 +21,20 @@ static void on_more(void *arg)
 {
 	(void)arg;
 	more_calls++;
+}
+
+static void start_keeper(bool with_journal)
+{
+	struct keeper_conf kept = { .lazy_ms = 600000 };
+
+	k = keeper_new();
+	upstream_keeper_conf(conf, &kept);
+	keeper_set_conf(k, &kept);
+	if (with_journal)
+		replay_into(k);
+	backlog_attach(b, k);
+	backlog_on_more(b, on_more, NULL);
+	keeper_restore(k);
 }
 
 static int setup_with(const char *rows, bool with_journal)
@@ -118,9 +46,9 @@ static int setup_with(const char *rows, bool with_journal)
 	clock_freeze(1000000, 1700000000000);
 	snprintf(text, sizeof(text), "[upstream]\nuri = mqtt://b\n%s\n", rows);
 	assert_int_equal(conf_parse(sections, "t", text, strlen(text), &conf, &err), 0);
-	journal = calloc(1, sizeof(*journal));
+	journal_setup();
 	b = backlog_new(conf);
-	backlog_attach(b, with_journal ? journal : NULL, on_more, NULL);
+	start_keeper(with_journal);
 	backlog_set_link(b, true);
 	more_calls = 0;
 	return 0;
@@ -138,12 +66,6 @@ static int setup_small(void **state)
 	return setup_with("memory_bytes = 16KB\nqos0_bytes = 2000B\nbacklog_bytes = 64KB", true);
 }
 
-static int setup_small_disk(void **state)
-{
-	(void)state;
-	return setup_with("backlog_bytes = 64KB", true);
-}
-
 static int setup_memory(void **state)
 {
 	(void)state;
@@ -154,10 +76,9 @@ static int teardown(void **state)
 {
 	(void)state;
 	backlog_free(b);
+	keeper_free(k);
 	conf_free(conf);
-	for (uint64_t i = 1; i <= journal->n; i++)
-		free(journal->records[i].body);
-	free(journal);
+	journal_teardown();
 	receipts_run();
 	assert_int_equal(messages_bytes(), 0);
 	return 0;
@@ -189,6 +110,15 @@ static struct message *make(const char *topic, const char *payload, uint8_t qos,
 	return message_new(&init);
 }
 
+/* As the router does. */
+static enum reason push_message(struct message *m, struct receipt *receipt, bool store)
+{
+	keeper_open(k, m, receipt);
+	enum reason r = backlog_push(b, m, receipt, store);
+	keeper_close(k);
+	return r;
+}
+
 static enum reason push(struct waiter *w, const char *payload, uint8_t qos, bool store)
 {
 	struct message *m = make("t", payload, qos, false);
@@ -197,7 +127,7 @@ static enum reason push(struct waiter *w, const char *payload, uint8_t qos, bool
 		memset(w, 0, sizeof(*w));
 		receipt_init(&w->receipt, on_done);
 	}
-	enum reason r = backlog_push(b, m, w && qos ? &w->receipt : NULL, store);
+	enum reason r = push_message(m, w && qos ? &w->receipt : NULL, store);
 	message_unref(m);
 	return r;
 }
@@ -220,7 +150,7 @@ static struct backlog_status status(void)
 static void assert_payload(const struct entry *e, const char *payload)
 {
 	assert_non_null(e);
-	struct span p = message_payload(e->msg);
+	struct span p = message_payload(entry_message(e));
 	assert_true(span_is(p, payload));
 }
 
@@ -354,6 +284,7 @@ static void test_refused_after_all(void **state)
 		advance(1000);
 	assert_false(once.done);
 	advance(1000);
+	advance(1);
 	assert_true(once.done);
 	assert_int_equal(once.reason, R_QUOTA);
 	assert_int_equal(status().queued, 1); /* it will not arrive as well */
@@ -453,32 +384,34 @@ static void test_bound_on_disk(void **state)
 	assert_int_equal(push(NULL, payload, 1, true), R_SUCCESS);
 }
 
+static void restart(void)
+{
+	backlog_free(b);
+	keeper_free(k);
+	b = backlog_new(conf);
+	start_keeper(true);
+}
+
 static void test_replay(void **state)
 {
-	uint8_t scratch[MESSAGE_SCRATCH];
-	struct span parts[MESSAGE_PARTS];
 	char payload[16];
-	int err;
 
 	(void)state;
+	backlog_set_link(b, false);
 	for (int i = 0; i < 4; i++) {
 		snprintf(payload, sizeof(payload), "%d", i);
 		struct message *m = make("state", payload, i == 1 ? 2 : 1, i == 2);
 		if (i == 3)
 			m->expires_ms = clock_ms() + 1000;
-		unsigned n = message_encode(m, scratch, parts);
-		journal_append(journal, JR_BACKLOG, parts, n, NULL, &err);
+		assert_int_equal(push_message(m, NULL, true), R_SUCCESS);
 		message_unref(m);
 	}
+	commit(0);
 	clock_advance(5000);
-	for (uint64_t seq = 1; seq <= 3; seq++)
-		assert_int_equal(
-			backlog_replay(b, seq,
-				span_of(journal->records[seq].body, journal->records[seq].len)),
-			0);
-	assert_true(backlog_replay(
-			    b, 4, span_of(journal->records[4].body, journal->records[4].len)) < 0);
+	restart();
 	assert_int_equal(status().queued, 3);
+	assert_int_equal(status().expired, 1);
+	assert_int_equal(live_records(), 3);
 	assert_true(backlog_has_retained(b, span_str("state")));
 	assert_true(backlog_safe(b));
 	for (int i = 0; i < 3; i++) {
@@ -491,12 +424,14 @@ static void test_replay(void **state)
 		backlog_done(b, e, R_SUCCESS);
 	}
 	assert_false(backlog_has_retained(b, span_str("state")));
+	assert_int_equal(status().disk_bytes, 0);
+	assert_int_equal(live_records(), 0);
 }
 
 static void test_unreadable_bodies(void **state)
 {
 	(void)state;
-	backlog_set_limits(b, &(struct backlog_limits){ 65536, 0, 2000, 1000 });
+	keeper_set_conf(k, &(struct keeper_conf){ .hold_ms = 1000 });
 	backlog_set_link(b, false);
 	push(NULL, "lost", 1, true);
 	push(NULL, "kept", 1, true);
@@ -518,7 +453,7 @@ static void test_unreadable_bodies(void **state)
 static void test_unreadable_for_long_stays_in_the_journal(void **state)
 {
 	(void)state;
-	backlog_set_limits(b, &(struct backlog_limits){ 65536, 0, 2000, 1000 });
+	keeper_set_conf(k, &(struct keeper_conf){ .hold_ms = 1000 });
 	backlog_set_link(b, false);
 	push(NULL, "later", 1, true);
 	commit(0);
@@ -537,7 +472,7 @@ static void test_expired_is_dropped(void **state)
 
 	(void)state;
 	m->expires_ms = clock_ms() + 100;
-	backlog_push(b, m, NULL, false);
+	push_message(m, NULL, false);
 	message_unref(m);
 	push(NULL, "new", 1, false);
 	clock_advance(200);
@@ -574,22 +509,9 @@ static void test_journal_keeps_a_publishers_order(void **state)
 	push(NULL, "first", 1, false);
 	push(NULL, "second", 2, true);
 	assert_int_equal(journal->n, 2);
-	struct message *m = message_decode(
-		span_of(journal->records[1].body, journal->records[1].len), ORIGIN_GATEWAY);
-	assert_true(span_is(message_payload(m), "first"));
-	message_unref(m);
-}
-
-static void fill_disk(size_t leave)
-{
-	char payload[1001];
-
-	memset(payload, 'x', 1000);
-	payload[1000] = '\0';
-	while (status().disk_bytes + (int64_t)leave < 64000 - 1100) {
-		assert_int_equal(push(NULL, payload, 1, true), R_SUCCESS);
-		commit(0);
-	}
+	commit(0);
+	restart();
+	assert_payload(backlog_next(b), "first");
 }
 
 /* What finds no room on the disk keeps its publisher's later messages from going there first. */
@@ -601,15 +523,14 @@ static void test_a_smaller_one_does_not_pass_on_disk(void **state)
 	(void)state;
 	memset(large, 'x', 4000);
 	large[4000] = '\0';
-	fill_disk(1000);
-	uint64_t n = journal->n;
+	journal->max_body = 1000;
 	assert_int_equal(push(&first, large, 1, false), R_SUCCESS);
 	assert_int_equal(push(&second, "small", 1, false), R_SUCCESS);
 	assert_int_equal(push(&third, "small", 2, true), R_QUOTA);
 	advance(1100); /* ack_hold is over */
 	commit(0);
 	receipts_run();
-	assert_int_equal(journal->n, n);
+	assert_int_equal(journal->n, 0);
 	assert_false(first.done || second.done);
 }
 
@@ -635,7 +556,7 @@ int main(void)
 		CASE(test_expired_is_dropped),
 		CASE_IN(test_memory_only, setup_memory),
 		CASE(test_journal_keeps_a_publishers_order),
-		CASE_IN(test_a_smaller_one_does_not_pass_on_disk, setup_small_disk),
+		CASE(test_a_smaller_one_does_not_pass_on_disk),
 	};
 
 	log_init(LOG_LEVEL_ERROR, false);

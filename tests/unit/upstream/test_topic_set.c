@@ -11,7 +11,7 @@
 static void test_counts(void **state)
 {
 	struct topic_set *s = topic_set_new();
-	struct span a = span_str("a/b"), b = span_str("a/c");
+	uint64_t a = topic_hash(span_str("a/b")), b = topic_hash(span_str("a/c"));
 
 	(void)state;
 	assert_false(topic_set_has(s, a));
@@ -35,15 +35,15 @@ static void test_many(void **state)
 	(void)state;
 	for (int i = 0; i < 2000; i++) {
 		snprintf(topic, sizeof(topic), "t/%d", i);
-		assert_int_equal(topic_set_add(s, span_str(topic)), 0);
+		assert_int_equal(topic_set_add(s, topic_hash(span_str(topic))), 0);
 	}
 	for (int i = 0; i < 2000; i += 2) {
 		snprintf(topic, sizeof(topic), "t/%d", i);
-		topic_set_remove(s, span_str(topic));
+		topic_set_remove(s, topic_hash(span_str(topic)));
 	}
 	for (int i = 0; i < 2000; i++) {
 		snprintf(topic, sizeof(topic), "t/%d", i);
-		assert_int_equal(topic_set_has(s, span_str(topic)), i % 2);
+		assert_int_equal(topic_set_has(s, topic_hash(span_str(topic))), i % 2);
 	}
 	topic_set_free(s);
 }
