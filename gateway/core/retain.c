@@ -84,8 +84,8 @@ static enum reason claim(struct router *r, struct message *m, bool elsewhere)
 	enum claim_when when = m->qos == 0 || elsewhere ? CLAIM_LAZY : CLAIM_NOW;
 	int err;
 
-	if (!r->keeper || is_own(m))
-		return R_SUCCESS;
+	if (!r->keeper || message_topic(m).p[0] == '$')
+		return R_SUCCESS; /* what runs here or elsewhere says so itself when it starts */
 	m->retained_claim = keeper_claim(r->keeper, m, &retained_claim, NULL, when, &err) != NULL;
 	if (m->retained_claim || when == CLAIM_LAZY || err == -ENOTSUP)
 		return R_SUCCESS;
