@@ -2,13 +2,18 @@
 
 #include "gateway/core/sub_ids.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
 
-_Static_assert(offsetof(struct delivery_with_ids, delivery) == 0, "both are freed alike");
+_Static_assert(offsetof(struct delivery_more, delivery) == 0, "both are freed alike");
 
-struct delivery *delivery_init(
-	struct delivery_with_ids *d, struct message *m, const struct offer *o)
+static struct delivery_more *more_of(struct delivery *d)
+{
+	return container_of(d, struct delivery_more, delivery);
+}
+
+struct delivery *delivery_init(struct delivery_more *d, struct message *m, const struct offer *o)
 {
 	d->delivery = (struct delivery){
 		.msg = m,
@@ -16,20 +21,21 @@ struct delivery *delivery_init(
 		.qos = o->qos & 3u,
 		.state = DELIVERY_QUEUED,
 		.retain = o->retain,
-		.has_ids = true,
+		.has_more = true,
 	};
 	d->sub_ids = o->sub_ids;
 	return &d->delivery;
 }
 
-struct delivery *delivery_new(struct message *m, const struct offer *o)
+struct delivery *delivery_new(struct message *m, const struct offer *o, bool unloads)
 {
-	struct delivery_with_ids all;
-	size_t size = o->sub_ids ? sizeof(all) : sizeof(all.delivery);
+	struct delivery_more all = { .topic_hash = 0 };
+	bool more = unloads || o->sub_ids;
+	size_t size = more ? sizeof(all) : sizeof(all.delivery);
 	struct delivery *d = malloc(size);
 	if (!d)
 		return NULL;
-	delivery_init(&all, message_ref(m), o)->has_ids = o->sub_ids != 0;
+	delivery_init(&all, message_ref(m), o)->has_more = more;
 	sub_ids_ref(o->sub_ids);
 	memcpy(d, &all, size);
 	return d;
@@ -37,7 +43,42 @@ struct delivery *delivery_new(struct message *m, const struct offer *o)
 
 void delivery_free(struct delivery *d)
 {
-	message_unref(d->msg);
+	if (!d->on_disk)
+		message_unref(d->msg);
 	sub_ids_unref(delivery_sub_ids(d));
 	free(d);
+}
+
+void delivery_unload(struct delivery *d)
+{
+	struct message *m = d->msg;
+	assert(d->claimed && d->has_more && !d->on_disk);
+	more_of(d)->topic_hash = topic_hash(m);
+	d->kept = kept_of(m);
+	d->on_disk = true;
+	message_unref(m);
+}
+
+int delivery_load(struct delivery *d)
+{
+	int err;
+	if (!d->on_disk)
+		return 0;
+	struct message *m = kept_message(d->kept, &err);
+	if (!m)
+		return err;
+	d->msg = m;
+	d->on_disk = false;
+	return 0;
+}
+
+uint64_t topic_hash(const struct message *m)
+{
+	struct span topic = message_topic(m);
+	return hash_bytes(topic.p, topic.len);
+}
+
+uint64_t delivery_topic_hash(const struct delivery *d)
+{
+	return d->on_disk ? more_of((struct delivery *)d)->topic_hash : topic_hash(d->msg);
 }

@@ -1,6 +1,7 @@
 #include "gateway/core/inbound.h"
 
 #include "gateway/core/idmap.h"
+#include "gateway/core/session_store.h"
 
 #include <stdlib.h>
 
@@ -23,6 +24,7 @@ struct exchange {
 	struct inbound *in;
 	struct receipt receipt;
 	struct reap reap;
+	struct kept *kept; /* QoS 2 of a stored session: its claim; NULL: in memory only */
 	uint64_t digest;
 	uint32_t cookie;
 	uint16_t packet_id;
@@ -46,6 +48,7 @@ struct inbound {
 	struct list exchanges;              /* oldest first */
 	struct idmap by_id;                 /* the indexed ones */
 	struct finished *finished;          /* owned ring; NULL until needed */
+	uint64_t owner;                     /* of claims: session_number() */
 	uint32_t n, n_qos2;                 /* all; indexed with QoS 2 */
 	uint16_t connection;                /* number of the present one */
 	uint8_t next_finished;
@@ -77,8 +80,30 @@ static void unindex(struct exchange *e)
 		e->in->n_qos2--;
 }
 
+/* A restart must find that the message of this exchange was taken, or else neither: the claim is
+ * in one record with what the message is kept for otherwise. */
+static struct own_claim claim_of(const struct exchange *e)
+{
+	return (struct own_claim){
+		.claim = { .kind = CLAIM_EXCHANGE,
+			.packet_id = e->packet_id,
+			.owner = e->in->owner,
+			.digest = e->digest },
+		.kept = e->kept,
+	};
+}
+
+static void end_claim(struct exchange *e, enum reason reason)
+{
+	const struct own_claim own = claim_of(e);
+	if (e->kept)
+		kept_end(e->kept, &own.claim, reason);
+	e->kept = NULL;
+}
+
 static void forget(struct exchange *e)
 {
+	end_claim(e, R_SUCCESS);
 	unindex(e);
 	receipt_cancel(&e->receipt);
 	list_remove(&e->node);
@@ -90,6 +115,18 @@ void inbound_end(struct inbound *in)
 {
 	while (in && !list_empty(&in->exchanges))
 		forget(list_first(&in->exchanges, struct exchange, node));
+}
+
+void inbound_leave(struct inbound *in)
+{
+	struct list *pos;
+	list_for_each(pos, &in->exchanges) {
+		struct exchange *e = list_entry(pos, struct exchange, node);
+		const struct own_claim own = claim_of(e);
+		if (e->kept)
+			kept_leave(e->kept, &own.claim);
+		e->kept = NULL;
+	}
 }
 
 void inbound_free(struct inbound *in)
@@ -183,6 +220,7 @@ static enum reason displace(struct exchange *e)
 	/* An answer to the old message would be taken for one to the new. A client that sends
 	 * several QoS 1 messages under one id over a stream counts the answers, though. */
 	e->silent = given_up;
+	end_claim(e, R_SUCCESS); /* nobody is to recognise it any more */
 	if (e->state != STATE_OPEN)
 		forget(e);
 	return R_SUCCESS;
@@ -197,6 +235,20 @@ static bool full(const struct inbound *in, uint8_t qos)
 	return max && open >= max;
 }
 
+static enum reason publish(struct exchange *e, struct message *m)
+{
+	struct session *s = e->in->session;
+	struct router *r = sessions_router(s->all);
+	uint64_t owner = m->qos == 2 ? session_number(s) : 0;
+	if (!owner)
+		return router_publish(r, &s->who, m, &e->receipt);
+	e->in->owner = owner;
+	struct own_claim own = claim_of(e);
+	enum reason reason = router_publish_claimed(r, &s->who, m, &e->receipt, &own);
+	e->kept = own.kept;
+	return reason;
+}
+
 static enum reason publish_new(
 	struct inbound *in, struct message *m, uint16_t packet_id, uint32_t cookie, uint64_t digest)
 {
@@ -205,8 +257,7 @@ static enum reason publish_new(
 	struct exchange *e = exchange_new(in, m->qos, packet_id, cookie, digest);
 	if (!e)
 		return R_QUOTA;
-	struct session *s = in->session;
-	enum reason reason = router_publish(sessions_router(s->all), &s->who, m, &e->receipt);
+	enum reason reason = publish(e, m);
 	if (reason_failed(reason)) {
 		receipt_cancel(&e->receipt);
 		free(e);
@@ -288,5 +339,21 @@ bool inbound_released(struct inbound *in, uint16_t packet_id)
 		return false;
 	remember(in, e);
 	forget(e);
+	return true;
+}
+
+bool inbound_restore(struct inbound *in, struct kept *kept, const struct claim *c)
+{
+	if (c->packet_id == 0 || idmap_get(&in->by_id, c->packet_id) ||
+		idmap_reserve(&in->by_id) != 0)
+		return false;
+	struct exchange *e = exchange_new(in, 2, c->packet_id, 0, c->digest);
+	if (!e)
+		return false;
+	in->owner = c->owner;
+	e->kept = kept;
+	e->state = STATE_ANSWERED;
+	enlist(e);
+	make_current(e);
 	return true;
 }

@@ -1,6 +1,7 @@
 #ifndef TIDEGATE_CORE_INBOUND_H
 #define TIDEGATE_CORE_INBOUND_H
 
+#include "gateway/core/keeper.h"
 #include "gateway/core/session.h"
 
 #include <stdbool.h>
@@ -17,6 +18,11 @@ struct inbound *inbound_new(struct session *s, const struct sessions_conf *limit
 /* The session is over: no receipt fires any more. The memory stays until inbound_free(). */
 void inbound_end(struct inbound *in);  /* NULL is fine */
 void inbound_free(struct inbound *in); /* NULL is fine */
+/* The process ends, the session lives on in the storage: its claims are left there. To be followed
+ * by inbound_end(). */
+void inbound_leave(struct inbound *in);
+/* A CLAIM_EXCHANGE of the last run, whose PUBREC may have been seen. False: of no use. */
+bool inbound_restore(struct inbound *in, struct kept *kept, const struct claim *c);
 /* Nothing is under way or to be recognised: it can be freed and made again when it is needed. */
 bool inbound_idle(const struct inbound *in);
 /* A new connection. What it says under an old packet id counts as new when it differs: a client

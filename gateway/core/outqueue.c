@@ -1,5 +1,9 @@
 #include "gateway/core/outqueue.h"
 
+#include "gateway/core/mail.h"
+#include "gateway/core/outqueue_parts.h"
+
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -21,9 +25,10 @@ static uint32_t outstanding(const struct outqueue *q)
 	return q->n_in_flight - q->n_due;
 }
 
-static void let_go(struct outqueue *q, struct delivery *d)
+void outqueue_let_go(struct outqueue *q, struct delivery *d, enum reason reason)
 {
-	q->bytes -= message_size(d->msg);
+	q->bytes -= delivery_size(d);
+	mail_end(q, d, reason);
 	delivery_free(d);
 }
 
@@ -38,7 +43,7 @@ static void set_due(struct outqueue *q, struct delivery *d, bool due)
 		q->n_due--;
 }
 
-static void make_due(struct outqueue *q, struct delivery *d)
+void outqueue_make_due(struct outqueue *q, struct delivery *d)
 {
 	set_due(q, d, true);
 	q->resume = q->in_flight.first;
@@ -54,16 +59,18 @@ static void land(struct outqueue *q, struct delivery *d)
 	if (*link)
 		idmap_put(&q->by_id, (*link)->packet_id, link);
 	q->n_in_flight--;
-	let_go(q, d);
+	outqueue_let_go(q, d, R_SUCCESS);
 }
 
-/* Round robin through 1..65535, past those in use. The window leaves some free. */
-static uint16_t free_id(const struct outqueue *q)
+/* Round robin through 1..65535. */
+uint16_t outqueue_free_id(const struct outqueue *q)
 {
 	uint16_t id = q->session->last_id;
+	if (q->by_id.n + mail_ids(q) >= UINT16_MAX)
+		return 0;
 	do {
 		id++;
-	} while (id == 0 || idmap_get(&q->by_id, id));
+	} while (id == 0 || idmap_get(&q->by_id, id) || mail_has_id(q, id));
 	return id;
 }
 
@@ -74,6 +81,9 @@ static enum drop drop_for(int err)
 		return DROP_TOO_LARGE;
 	case -ENOMEM:
 		return DROP_NO_MEMORY;
+	case -ENOENT:
+	case -EBADMSG:
+		return DROP_UNREADABLE;
 	default:
 		return DROP_REFUSED;
 	}
@@ -84,8 +94,13 @@ static int hand_over(struct outqueue *q, struct delivery *d)
 {
 	struct link *link = q->session->link;
 	bool release = d->state == DELIVERY_RELEASED;
+	int err = release ? 0 : delivery_load(d);
+	if (err == -EAGAIN)
+		mail_retry(q);
+	if (err)
+		return err;
 	q->pumping = true;
-	int err = release ? link->ops->release(link, d) : link->ops->deliver(link, d);
+	err = release ? link->ops->release(link, d) : link->ops->deliver(link, d);
 	q->pumping = false;
 	return err;
 }
@@ -96,40 +111,43 @@ static int send_queued(struct outqueue *q, struct delivery *d)
 	if (d->qos) {
 		if (idmap_reserve(&q->by_id) != 0)
 			return -ENOMEM;
-		d->packet_id = free_id(q);
+		if (!d->claimed && !(d->packet_id = outqueue_free_id(q)))
+			return -EAGAIN;
 	}
 	int err = hand_over(q, d);
-	if (err) {
+	if (err && !d->claimed)
 		d->packet_id = 0;
-		return err;
-	}
-	q->session->sent++;
-	return 0;
+	if (!err)
+		q->session->sent++;
+	return err;
 }
 
-static struct delivery *unqueue(struct outqueue *q, struct delivery **link)
+struct delivery *outqueue_unqueue(struct outqueue *q, struct delivery **link)
 {
 	q->n_queued--;
+	if ((*link)->claimed)
+		mail_id_free(q, (*link)->packet_id);
 	return delivery_take(&q->queue, link);
 }
 
 /* The head was sent. */
 static void take_off(struct outqueue *q)
 {
-	struct delivery *d = unqueue(q, &q->queue.first);
+	struct delivery *d = outqueue_unqueue(q, &q->queue.first);
 	if (!d->qos) {
-		let_go(q, d);
+		outqueue_let_go(q, d, R_SUCCESS);
 		return;
 	}
-	q->session->last_id = d->packet_id;
+	if (!d->claimed)
+		q->session->last_id = d->packet_id;
 	d->state = DELIVERY_SENT;
 	idmap_put(&q->by_id, d->packet_id, delivery_append(&q->in_flight, d));
 	q->n_in_flight++;
 }
 
-static void drop_queued(struct outqueue *q, struct delivery **link, enum drop why)
+void outqueue_drop(struct outqueue *q, struct delivery **link, enum drop why)
 {
-	let_go(q, unqueue(q, link));
+	outqueue_let_go(q, outqueue_unqueue(q, link), R_SUCCESS);
 	session_drop(q->session, why);
 }
 
@@ -140,15 +158,15 @@ static bool too_old(const struct outqueue *q, const struct delivery *d)
 }
 
 /* The head may have become useless while it waited. */
-static bool drop_stale_head(struct outqueue *q)
+bool outqueue_drop_stale(struct outqueue *q)
 {
 	const struct delivery *d = q->queue.first;
 	if (!d)
 		return false;
-	if (message_expired(d->msg))
-		drop_queued(q, &q->queue.first, DROP_EXPIRED);
+	if (delivery_expired(d))
+		outqueue_drop(q, &q->queue.first, DROP_EXPIRED);
 	else if (too_old(q, d))
-		drop_queued(q, &q->queue.first, DROP_TOO_OLD);
+		outqueue_drop(q, &q->queue.first, DROP_TOO_OLD);
 	else
 		return false;
 	return true;
@@ -157,16 +175,16 @@ static bool drop_stale_head(struct outqueue *q)
 /* True when the head has gone, one way or another. */
 static bool pump_head(struct outqueue *q)
 {
-	if (drop_stale_head(q))
+	if (outqueue_drop_stale(q))
 		return true;
 	struct delivery *d = q->queue.first;
-	if (!d || (d->qos && outstanding(q) >= q->session->window))
+	if (!d || (d->qos && outstanding(q) >= q->session->window) || !mail_ready(d, q))
 		return false;
 	int err = send_queued(q, d);
 	if (err == -EAGAIN)
 		return false;
 	if (err)
-		drop_queued(q, &q->queue.first, drop_for(err));
+		outqueue_drop(q, &q->queue.first, drop_for(err));
 	else
 		take_off(q);
 	return true;
@@ -175,6 +193,10 @@ static bool pump_head(struct outqueue *q)
 /* Sends one entry in flight again. False: not now. */
 static bool send_again(struct outqueue *q, struct delivery *d)
 {
+	if (!mail_ready(d, q)) { /* outqueue_release() follows */
+		set_due(q, d, false);
+		return true;
+	}
 	if (outstanding(q) >= q->session->window)
 		return false;
 	int err = hand_over(q, d);
@@ -212,7 +234,7 @@ static void drop_qos0(struct outqueue *q)
 		if ((*link)->qos)
 			link = &(*link)->next;
 		else
-			drop_queued(q, link, DROP_OFFLINE);
+			outqueue_drop(q, link, DROP_OFFLINE);
 	}
 }
 
@@ -245,141 +267,33 @@ void outqueue_attached(struct outqueue *q)
 	q->resume = q->in_flight.first;
 }
 
-static int64_t lower(int64_t all, int64_t own)
+void outqueue_append(struct outqueue *q, struct delivery *d)
 {
-	return own && (!all || own < all) ? own : all;
+	delivery_append(&q->queue, d);
+	q->n_queued++;
+	q->bytes += delivery_size(d);
 }
 
-static int64_t max_messages(const struct outqueue *q)
+static enum reason enqueue(
+	struct outqueue *q, struct message *m, struct offer *o, const struct receipt *receipt)
 {
-	const struct queue_policy *own = q->session->queue_policy;
-	return lower(q->conf->queue_messages, own ? own->messages : 0);
-}
-
-static int64_t max_bytes(const struct outqueue *q)
-{
-	const struct queue_policy *own = q->session->queue_policy;
-	return lower(q->conf->queue_bytes, own ? own->bytes : 0);
-}
-
-/* Whether so much leaves the queue within `max` (0: no limit). */
-static bool within(size_t much, int64_t max)
-{
-	return !max || much <= (size_t)max;
-}
-
-static bool fits(const struct outqueue *q, size_t size)
-{
-	if (!within(outqueue_length(q) + 1, max_messages(q)))
-		return false;
-	/* A single message is always taken, whatever its size. */
-	return !q->bytes || within(q->bytes + size, max_bytes(q));
-}
-
-bool outqueue_room(const struct outqueue *q)
-{
-	return q->session->link && within(outqueue_length(q) * 2 + 1, max_messages(q)) &&
-	       within(q->bytes * 2, max_bytes(q));
-}
-
-bool outqueue_ready(const struct outqueue *q, const struct message *m)
-{
-	return q->session->link && fits(q, message_size(m));
-}
-
-static void drop_stale(struct outqueue *q)
-{
-	while (drop_stale_head(q))
-		;
-}
-
-static bool give_way(struct outqueue *q, const struct message *incoming)
-{
-	bool outdated;
-	struct delivery **link =
-		queue_policy_victim(q->session->queue_policy, &q->queue, incoming, &outdated);
-	if (link)
-		drop_queued(q, link, outdated ? DROP_OUTDATED : DROP_QUEUE_FULL);
-	return link != NULL;
-}
-
-static size_t in_flight_bytes(const struct outqueue *q)
-{
-	size_t bytes = 0;
-	for (const struct delivery *d = q->in_flight.first; d; d = d->next)
-		bytes += message_size(d->msg);
-	return bytes;
-}
-
-/* Whether the message would fit if all that can be dropped were; if not, nothing need be. */
-static bool could_fit(const struct outqueue *q, size_t size)
-{
-	return within(q->n_in_flight + 1u, max_messages(q)) &&
-	       within(in_flight_bytes(q) + size, max_bytes(q));
-}
-
-/* What is stale goes first, then what the policy gives up. */
-static bool make_room(struct outqueue *q, const struct message *m)
-{
-	const struct queue_policy *policy = q->session->queue_policy;
-	size_t size = message_size(m);
-	if (q->pumping) /* the link holds the head */
-		return fits(q, size);
-	drop_stale(q);
-	if (fits(q, size))
-		return true;
-	if (!policy || policy->full == QUEUE_NEWEST || !could_fit(q, size))
-		return false;
-	while (!fits(q, size))
-		give_way(q, m);
-	return true;
-}
-
-static bool within_limits(const struct outqueue *q)
-{
-	return within(outqueue_length(q), max_messages(q)) && within(q->bytes, max_bytes(q));
-}
-
-/* What QUEUE_NEWEST would not have taken: all from the first on that finds no room. */
-static void drop_newest(struct outqueue *q)
-{
-	size_t n = q->n_in_flight, bytes = in_flight_bytes(q);
-	struct delivery **link = &q->queue.first;
-	for (; *link; link = &(*link)->next) {
-		bytes += message_size((*link)->msg);
-		if (++n > 1 && !(within(n, max_messages(q)) && within(bytes, max_bytes(q))))
-			break;
-	}
-	while (*link)
-		drop_queued(q, link, DROP_QUEUE_FULL);
-}
-
-void outqueue_trim(struct outqueue *q)
-{
-	const struct queue_policy *policy = q->session->queue_policy;
-	if (!policy || q->pumping)
-		return;
-	drop_stale(q);
-	if (policy->full == QUEUE_NEWEST)
-		drop_newest(q);
-	while (!within_limits(q) && outqueue_length(q) > 1 && give_way(q, NULL))
-		;
-}
-
-static enum reason enqueue(struct outqueue *q, struct message *m, const struct offer *o)
-{
-	if (!make_room(q, m)) {
+	if (!outqueue_make_room(q, m)) {
 		session_drop(q->session, DROP_QUEUE_FULL);
 		return R_QUOTA;
 	}
-	struct delivery *d = delivery_new(m, o);
-	if (!d) {
-		session_drop(q->session, DROP_NO_MEMORY);
+	bool far = q->n_queued >= q->session->window && mail_wanted(q, o);
+	struct delivery *d = delivery_new(m, o, far);
+	int err = d ? mail_claim(q, d, o, receipt) : -ENOMEM;
+	if (err) {
+		o->unkept = d != NULL;
+		session_drop(q->session, err == -ENOMEM ? DROP_NO_MEMORY : DROP_QUEUE_FULL);
+		if (d)
+			delivery_free(d);
 		return R_QUOTA;
 	}
-	delivery_append(&q->queue, d);
-	q->n_queued++;
-	q->bytes += message_size(m);
+	outqueue_append(q, d);
+	if (far && d->claimed)
+		delivery_unload(d);
 	return R_SUCCESS;
 }
 
@@ -396,7 +310,8 @@ static enum reason refuse(struct outqueue *q, enum drop why)
 	}
 }
 
-enum reason outqueue_offer(struct outqueue *q, struct message *m, const struct offer *o)
+enum reason outqueue_offer(
+	struct outqueue *q, struct message *m, struct offer *o, const struct receipt *receipt)
 {
 	if (!o->qos && !q->session->link)
 		return refuse(q, DROP_OFFLINE);
@@ -404,12 +319,12 @@ enum reason outqueue_offer(struct outqueue *q, struct message *m, const struct o
 		return refuse(q, DROP_EXPIRED);
 	/* QoS 0 to a client that keeps up costs no allocation. */
 	if (!o->qos && !q->queue.first && !q->n_due && !q->pumping) {
-		struct delivery_with_ids d;
+		struct delivery_more d;
 		int err = send_queued(q, delivery_init(&d, m, o));
 		if (err != -EAGAIN)
 			return err ? refuse(q, drop_for(err)) : R_SUCCESS;
 	}
-	enum reason r = enqueue(q, m, o);
+	enum reason r = enqueue(q, m, o, receipt);
 	if (r == R_SUCCESS && o->qos)
 		outqueue_pump(q);
 	return r;
@@ -430,14 +345,23 @@ bool outqueue_received(struct outqueue *q, uint16_t packet_id)
 	struct delivery *d = outqueue_in_flight(q, packet_id);
 	if (!d || d->qos != 2)
 		return false;
+	if (d->state != DELIVERY_RELEASED)
+		mail_released(q, d);
 	d->state = DELIVERY_RELEASED;
 	/* A repeated PUBREC asks for the PUBREL again. What was not sent on this link yet must not
 	 * make the window overflow: its PUBREL waits for its turn. */
 	bool now = !d->due && q->session->link && !q->pumping;
-	if (!now || hand_over(q, d) != 0)
-		make_due(q, d);
+	if (mail_ready(d, q) && (!now || hand_over(q, d) != 0))
+		outqueue_make_due(q, d);
 	outqueue_pump(q);
 	return true;
+}
+
+void outqueue_release(struct outqueue *q, uint16_t packet_id)
+{
+	struct delivery *d = outqueue_in_flight(q, packet_id);
+	if (d && d->state == DELIVERY_RELEASED)
+		outqueue_make_due(q, d);
 }
 
 bool outqueue_completed(struct outqueue *q, uint16_t packet_id)
@@ -471,22 +395,8 @@ bool outqueue_requeue(struct outqueue *q, uint16_t packet_id)
 		d->state = DELIVERY_QUEUED;
 		d->dup = true;
 	}
-	make_due(q, d);
+	outqueue_make_due(q, d);
 	return true;
-}
-
-static void count_lost(struct outqueue *q, const struct delivery_list *l)
-{
-	for (const struct delivery *d = l->first; d; d = d->next) {
-		if (d->state != DELIVERY_RELEASED)
-			session_drop(q->session, DROP_SESSION_END);
-	}
-}
-
-void outqueue_end(struct outqueue *q)
-{
-	count_lost(q, &q->in_flight);
-	count_lost(q, &q->queue);
 }
 
 static void free_list(struct delivery_list *l)
@@ -502,5 +412,6 @@ void outqueue_free(struct outqueue *q)
 	free_list(&q->in_flight);
 	free_list(&q->queue);
 	idmap_destroy(&q->by_id);
+	mail_free(q->mail);
 	free(q);
 }

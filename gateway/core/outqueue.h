@@ -10,7 +10,7 @@
 
 /* What waits for one client and what is on its way to it.
  *
- *   offer -> queue (QUEUED, no packet id) -> in flight (SENT, RELEASED) -> acknowledged
+ *   offer -> queue (QUEUED) -> in flight (SENT, RELEASED) -> acknowledged
  *
  * Strictly first in, first out: a new message never passes a non-empty queue, at QoS 0 neither.
  * What is in flight keeps its place and packet id until it is acknowledged; entries that must go
@@ -23,6 +23,7 @@ struct outqueue {
 	struct delivery_list in_flight;   /* owned; in the order of first sending */
 	struct delivery *resume; /* nothing before this entry of in_flight is due; NULL: nothing */
 	struct idmap by_id;      /* of all in flight the link (struct delivery **) */
+	struct mail *mail;       /* owned; NULL: nothing was ever claimed, see mail.h */
 	size_t bytes;            /* message_size() of all held */
 	uint32_t n_queued, n_in_flight, n_due;
 	bool pumping; /* inside a call of the link */
@@ -32,6 +33,9 @@ struct outqueue {
 struct outqueue *outqueue_new(struct session *s, const struct sessions_conf *conf);
 /* Everything left is dropped and counted; the memory stays until outqueue_free(). */
 void outqueue_end(struct outqueue *q);
+/* The process ends, the session lives on in the storage: so does its mail. To be followed by
+ * outqueue_free(). */
+void outqueue_leave(struct outqueue *q);
 void outqueue_free(struct outqueue *q); /* NULL is fine */
 
 /* There is another policy: what it does not leave room for is dropped and counted. */
@@ -40,7 +44,12 @@ void outqueue_trim(struct outqueue *q);
 /* For subscriber_ops.offer: keeps or sends the message. R_SUCCESS, or why not, counted: R_QUOTA
  * (full, no memory), R_TOO_LARGE or R_NOT_AUTHORIZED (the link cannot or may not have it),
  * R_UNSPECIFIED (QoS 0 for a client that is away, or stale). */
-enum reason outqueue_offer(struct outqueue *q, struct message *m, const struct offer *o);
+enum reason outqueue_offer(
+	struct outqueue *q, struct message *m, struct offer *o, const struct receipt *receipt);
+/* A CLAIM_MAIL of the last run, in the order in which they were stored. It is to be sent (again)
+ * under its packet id, or its PUBREL is. False: of no use. */
+bool outqueue_restore(
+	struct outqueue *q, struct kept *kept, const struct claim *c, struct message *m);
 /* Attached and less than half full. */
 bool outqueue_room(const struct outqueue *q);
 /* Attached, and nothing has to give way to the message. */

@@ -9,7 +9,7 @@
 /* The oldest message of each topic met so far, in open addressing. */
 struct slot {
 	struct delivery **link; /* borrowed; NULL: free */
-	uint32_t hash;
+	uint64_t hash;
 	uint32_t place; /* in the queue */
 };
 
@@ -27,23 +27,28 @@ static int topics_init(struct topics *t, size_t n)
 	return t->slots ? 0 : -ENOMEM;
 }
 
-/* The slot of the topic, or the free one where it would go. */
-static struct slot *find(const struct topics *t, struct span topic, uint32_t hash)
+/* Bodies on disk are not read for this: there, 64 bits of a seeded hash are the topic. */
+static bool same_topic(const struct delivery *d, const struct message *m)
+{
+	return d->on_disk || !m || span_equal(message_topic(d->msg), message_topic(m));
+}
+
+/* The slot of the topic, or the free one where it would go. `m`: a message of it; NULL: on disk. */
+static struct slot *find(const struct topics *t, const struct message *m, uint64_t hash)
 {
 	size_t i = hash & (t->n_slots - 1);
 	struct slot *slot;
 	for (; (slot = &t->slots[i])->link; i = (i + 1) & (t->n_slots - 1)) {
-		if (slot->hash == hash && span_equal(message_topic((*slot->link)->msg), topic))
+		if (slot->hash == hash && same_topic(*slot->link, m))
 			break;
 	}
 	slot->hash = hash;
 	return slot;
 }
 
-static struct slot *slot_of(const struct topics *t, const struct message *m)
+static struct slot *slot_of(const struct topics *t, const struct delivery *d)
 {
-	struct span topic = message_topic(m);
-	return find(t, topic, (uint32_t)hash_bytes(topic.p, topic.len));
+	return find(t, d->on_disk ? NULL : d->msg, delivery_topic_hash(d));
 }
 
 static size_t length(const struct delivery_list *queue)
@@ -72,7 +77,7 @@ static struct delivery **oldest_outdated(
 	if (topics_init(&topics, length(queue)) < 0)
 		return NULL;
 	for (struct delivery **link = &queue->first; *link; link = &(*link)->next, place++) {
-		struct slot *slot = slot_of(&topics, (*link)->msg);
+		struct slot *slot = slot_of(&topics, *link);
 		outdate(slot, &found);
 		if (!slot->link) {
 			slot->link = link;
@@ -80,7 +85,7 @@ static struct delivery **oldest_outdated(
 		}
 	}
 	if (incoming)
-		outdate(slot_of(&topics, incoming), &found);
+		outdate(find(&topics, incoming, topic_hash(incoming)), &found);
 	free(topics.slots);
 	return found.link;
 }

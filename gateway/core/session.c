@@ -24,6 +24,7 @@ static struct count drops[DROP_REASONS] = {
 	[DROP_REFUSED] = COUNT("drop.refused"),
 	[DROP_NO_MEMORY] = COUNT("drop.no_memory"),
 	[DROP_SESSION_END] = COUNT("drop.session_end"),
+	[DROP_UNREADABLE] = COUNT("drop.unreadable"),
 };
 
 static struct count expired = COUNT("sessions.expired");
@@ -68,13 +69,12 @@ uint64_t session_dropped(const struct session *s, enum drop why)
 static enum reason on_offer(
 	struct subscriber *sub, struct message *m, struct offer *o, struct receipt *receipt)
 {
-	(void)receipt; /* queues live in memory: nothing to wait for */
 	struct session *s = container_of(sub, struct session, sub);
 	if (!s->out && !(s->out = outqueue_new(s, sessions_conf(s->all)))) {
 		session_drop(s, DROP_NO_MEMORY);
 		return R_QUOTA;
 	}
-	return outqueue_offer(s->out, m, o);
+	return outqueue_offer(s->out, m, o, receipt);
 }
 
 static bool on_room(struct subscriber *sub)
@@ -458,7 +458,8 @@ bool session_idle(const struct session *s)
 
 struct delivery *session_in_flight(struct session *s, uint16_t packet_id)
 {
-	return s->out ? outqueue_in_flight(s->out, packet_id) : NULL;
+	struct delivery *d = s->out ? outqueue_in_flight(s->out, packet_id) : NULL;
+	return d && delivery_load(d) == 0 ? d : NULL;
 }
 
 size_t session_queued(const struct session *s)

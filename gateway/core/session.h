@@ -32,6 +32,7 @@ enum drop {
 	DROP_REFUSED,   /* the peer refused it */
 	DROP_NO_MEMORY,
 	DROP_SESSION_END, /* still queued when the session ended */
+	DROP_UNREADABLE,  /* its body on disk is damaged */
 	DROP_REASONS
 };
 const char *drop_name(enum drop d);

@@ -30,7 +30,7 @@ static int tear_down(void **state)
 static struct delivery *make(uint8_t qos, uint32_t sub_ids)
 {
 	struct offer o = { .qos = qos, .retain = true, .sub_ids = sub_ids };
-	struct delivery *d = delivery_new(msg, &o);
+	struct delivery *d = delivery_new(msg, &o, false);
 	assert_non_null(d);
 	return d;
 }
@@ -70,7 +70,7 @@ static void during_an_offer_it_takes_no_reference(void **state)
 {
 	(void)state;
 	struct offer o = { .qos = 0, .sub_ids = 12 };
-	struct delivery_with_ids all;
+	struct delivery_more all;
 	struct delivery *d = delivery_init(&all, msg, &o);
 	assert_int_equal(msg->refs, 1);
 	assert_int_equal(delivery_sub_ids(d), 12);

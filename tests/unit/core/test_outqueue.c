@@ -48,7 +48,7 @@ static void detach(void)
 static enum reason offer_message(struct message *m)
 {
 	struct offer o = { .qos = m->qos };
-	enum reason r = outqueue_offer(q, m, &o);
+	enum reason r = outqueue_offer(q, m, &o, NULL);
 	message_unref(m);
 	return r;
 }

@@ -151,7 +151,7 @@ static void offer_next(void)
 	struct message *m = message_new(&(struct message_init){
 		.topic = span_str("t"), .payload = span_of(&number, sizeof(number)), .qos = qos });
 	struct offer o = { .qos = qos };
-	outqueue_offer(session.out, m, &o);
+	outqueue_offer(session.out, m, &o, NULL);
 	message_unref(m);
 }
 

@@ -42,7 +42,7 @@ static enum reason offer_qos(const char *topic, const char *text, uint8_t qos)
 {
 	struct message *m = text_message(topic, text, qos, 0);
 	struct offer o = { .qos = qos };
-	enum reason r = outqueue_offer(q, m, &o);
+	enum reason r = outqueue_offer(q, m, &o, NULL);
 	message_unref(m);
 	return r;
 }
@@ -58,7 +58,7 @@ static enum reason offer_large(const char *topic, size_t size)
 	struct message *m = message_new(&(struct message_init){
 		.topic = span_str(topic), .payload = span_of(bytes, size) });
 	struct offer o = { .qos = 0 };
-	enum reason r = outqueue_offer(q, m, &o);
+	enum reason r = outqueue_offer(q, m, &o, NULL);
 	message_unref(m);
 	free(bytes);
 	return r;
@@ -255,7 +255,7 @@ static void what_is_stale_goes_before_the_policy_is_asked(void **state)
 	struct message *m = message_new(
 		&(struct message_init){ .topic = span_str("t"), .expires_ms = clock_ms() + 10 });
 	struct offer o = { .qos = 0 };
-	outqueue_offer(q, m, &o);
+	outqueue_offer(q, m, &o, NULL);
 	message_unref(m);
 	offer("t", "b");
 	offer("t", "c");
