@@ -10,6 +10,7 @@
 #include "gateway/core/keeper.h"
 #include "gateway/core/limits.h"
 #include "gateway/core/receipt.h"
+#include "gateway/core/record.h"
 #include "gateway/core/router.h"
 #include "gateway/core/session.h"
 #include "gateway/core/topic.h"
@@ -18,6 +19,7 @@
 #include "gateway/notify.h"
 #include "gateway/store/journal.h"
 #include "gateway/upstream/backlog.h"
+#include "gateway/upstream/exchanges.h"
 #include "gateway/upstream/upstream.h"
 
 #include <errno.h>
@@ -52,7 +54,8 @@ struct gateway {
 	struct autosub autosub;
 	struct journal *journal; /* NULL: memory only */
 	struct keeper *keeper;
-	struct backlog *backlog;   /* NULL without an upstream */
+	struct backlog *backlog; /* NULL without an upstream, as are exchanges */
+	struct exchanges *exchanges;
 	struct upstream *upstream; /* NULL: the hub alone */
 	struct sys *sys;
 	void *adapters[N_ADAPTERS]; /* NULL: not started */
@@ -157,6 +160,8 @@ static int start_store(struct gateway *g)
 		return 0;
 	}
 	keeper_handlers(g->keeper, handlers);
+	if (g->exchanges)
+		handlers[JR_UPLINK] = (struct journal_handler){ exchanges_replay, g->exchanges };
 	int err = journal_open(g->base, c, handlers, &g->journal, &report);
 	if (err)
 		return err;
@@ -164,6 +169,8 @@ static int start_store(struct gateway *g)
 		(unsigned long long)report.records, (unsigned long long)report.live_records,
 		report.segments);
 	keeper_attach(g->keeper, g->journal);
+	if (g->exchanges)
+		exchanges_attach(g->exchanges, g->journal);
 	return 0;
 }
 
@@ -205,8 +212,8 @@ static int start_upstream(struct gateway *g)
 {
 	if (!conf_section(g->conf, "upstream"))
 		return 0;
-	return upstream_new(
-		g->base, g->router, g->journal, g->backlog, g->conf, g->id, &g->upstream);
+	return upstream_new(g->base, g->router, g->journal, g->backlog, g->exchanges, g->conf,
+		g->id, &g->upstream);
 }
 
 static int64_t sys_interval_ms(const struct conf *conf)
@@ -446,6 +453,7 @@ static int start_backlog(struct gateway *g)
 	if (!conf_section(g->conf, "upstream"))
 		return 0;
 	g->backlog = backlog_new(g->conf);
+	g->exchanges = exchanges_new();
 	return g->backlog ? 0 : -ENOMEM;
 }
 
@@ -576,6 +584,7 @@ void gateway_free(struct gateway *g)
 		upstream_stop(g->upstream);
 	if (g->backlog)
 		backlog_free(g->backlog);
+	exchanges_free(g->exchanges);
 	reap();
 	if (g->router)
 		router_free(g->router);

@@ -501,6 +501,23 @@ struct entry *backlog_next(struct backlog *b)
 	return NULL;
 }
 
+uint64_t entry_record(const struct entry *e)
+{
+	return e->claimed ? kept_record(e->kept) : 0;
+}
+
+struct entry *backlog_find(struct backlog *b, uint64_t record)
+{
+	struct list *pos;
+
+	list_for_each(pos, &b->queue) {
+		struct entry *e = list_entry(pos, struct entry, node);
+		if (entry_record(e) == record)
+			return load(e) == 0 ? e : NULL;
+	}
+	return NULL;
+}
+
 void backlog_sent(struct backlog *b, struct entry *e)
 {
 	assert(!e->in_flight);

@@ -69,6 +69,11 @@ enum reason backlog_push(struct backlog *b, struct message *m, struct receipt *r
 /* The first that is not in flight, with its body; NULL: none, or its body can't be read just now.
  */
 struct entry *backlog_next(struct backlog *b);
+/* The entry that waits with that record, with its body; for what was under way when the process
+ * ended. Starts at the head. NULL: there is none, or its body can't be read. */
+struct entry *backlog_find(struct backlog *b, uint64_t record);
+/* Where it lies on stable storage, or is on its way to; 0: nowhere. */
+uint64_t entry_record(const struct entry *e);
 void backlog_sent(struct backlog *b, struct entry *e);
 void backlog_requeue(struct backlog *b, struct entry *e); /* to its old place */
 /* Its life ends; `reason` goes to whoever still waits. */

@@ -9,10 +9,8 @@
 #include <time.h>
 
 pthread_mutex_t paho_door = PTHREAD_MUTEX_INITIALIZER;
+pthread_cond_t paho_news = PTHREAD_COND_INITIALIZER;
 static struct paho *uplinks[PAHO_UPLINKS]; /* door */
-
-static void run_published(struct paho *p, struct letter *l);
-static void run_granted(struct paho *p, struct letter *l);
 
 struct paho *paho_find(const void *context)
 {
@@ -28,8 +26,45 @@ void paho_slot_done(
 	s->gen++;
 	s->outcome = outcome;
 	s->reason = reason;
-	s->letter.run = run_published;
+	s->letter.run = paho_run_published;
+	p->by_id -= s->by_id;
 	mailbox_post(p->inbox, &s->letter.mail);
+	if (!s->safe || !s->release_safe)
+		pthread_cond_broadcast(&paho_news);
+}
+
+void paho_take_back(struct paho *p, int handle)
+{
+	for (size_t i = 0; i < UPLINK_WINDOW_MAX; i++) {
+		struct publish_slot *s = &p->slots[i];
+		if (!s->owned || s->handle != handle)
+			continue;
+		if (s->what.qos < 2 || s->packet_id == 0) {
+			paho_slot_done(p, s, UPLINK_RETRY, R_UNSPECIFIED);
+			continue;
+		}
+		s->handle = -1;
+		p->by_id += !s->by_id;
+		s->by_id = true;
+	}
+}
+
+void paho_sort_out(struct paho *p, bool session_present)
+{
+	for (size_t i = 0; i < UPLINK_WINDOW_MAX; i++) {
+		struct publish_slot *s = &p->slots[i];
+		bool here = s->handle == p->active_handle;
+		if (!s->owned || s->what.qos == 0 || (here && session_present) ||
+			(!here && !s->what.msg))
+			continue;
+		/* What another one has it would send, much later, if it ever were up again. */
+		if (!here && s->handle >= 0)
+			p->handles[s->handle].poisoned = true;
+		paho_slot_done(
+			p, s, s->what.qos == 2 ? UPLINK_REPEAT : UPLINK_RETRY, R_UNSPECIFIED);
+	}
+	if (!session_present)
+		p->last_id = 0;
 }
 
 void paho_request_answer(struct paho *p, size_t index, uint8_t code)
@@ -49,7 +84,7 @@ void paho_request_done(struct paho *p)
 		return;
 	p->request.owned = false;
 	p->request.gen++;
-	p->request.letter.run = run_granted;
+	p->request.letter.run = paho_run_granted;
 	mailbox_post(p->inbox, &p->request.letter.mail);
 }
 
@@ -86,7 +121,11 @@ static void run_up(struct paho *p, struct letter *l)
 	(void)l;
 	pthread_mutex_lock(&paho_door);
 	struct uplink_up up = p->up;
+	uint16_t last_id = p->last_id;
 	pthread_mutex_unlock(&paho_door);
+	p->version = up.version;
+	up.session = p->session;
+	paho_set_next_id(p, last_id);
 	if (p->events)
 		p->events->up(p->arg, &up);
 }
@@ -100,22 +139,31 @@ static void run_down(struct paho *p, struct letter *l)
 	enum reason reason = p->down_reason;
 	memcpy(text, p->down_text, sizeof(text));
 	pthread_mutex_unlock(&paho_door);
+	paho_drop_waiting(p);
 	p->busy = false;
 	if (p->events)
 		p->events->down(p->arg, reason, text);
 }
 
-static void run_published(struct paho *p, struct letter *l)
+void paho_run_published(struct paho *p, struct letter *l)
 {
 	struct publish_slot *s = container_of(l, struct publish_slot, letter);
-	struct message *m = s->what.msg;
-	uint64_t token = s->what.token;
+	struct uplink_publish what = s->what;
+	struct exchange *x = s->x;
+	uint64_t session = s->session;
+	enum uplink_outcome outcome = s->outcome;
 
+	/* The slot may be used again by whom we tell. */
 	s->what.msg = NULL;
+	s->x = NULL;
 	list_prepend(&p->free_slots, &s->free);
-	if (p->events)
-		p->events->published(p->arg, token, s->outcome, s->reason);
-	message_unref(m);
+	if (p->events && what.msg)
+		p->events->published(p->arg, what.token, outcome, s->reason);
+	if (x && p->events)
+		paho_end_exchange(p, x, session, outcome);
+	else if (x)
+		exchange_leave(x);
+	message_unref(what.msg);
 }
 
 static void free_filters(struct request *r)
@@ -125,7 +173,7 @@ static void free_filters(struct request *r)
 	r->n = 0;
 }
 
-static void run_granted(struct paho *p, struct letter *l)
+void paho_run_granted(struct paho *p, struct letter *l)
 {
 	struct request *r = container_of(l, struct request, letter);
 	uint8_t codes[UPLINK_FILTERS_MAX];
@@ -136,22 +184,6 @@ static void run_granted(struct paho *p, struct letter *l)
 	r->busy = false;
 	if (p->events)
 		p->events->granted(p->arg, codes, n);
-}
-
-void paho_run_message(struct paho *p, struct letter *l)
-{
-	struct inbound_letter *in = container_of(l, struct inbound_letter, letter);
-
-	pthread_mutex_lock(&paho_door);
-	p->inbox_bytes -= in->size;
-	uint64_t overrun = p->overrun;
-	p->overrun = 0;
-	pthread_mutex_unlock(&paho_door);
-	if (overrun && p->events)
-		p->events->overrun(p->arg, overrun);
-	if (p->events)
-		p->events->message(p->arg, &in->msg);
-	free(in);
 }
 
 static void receive(struct mail *m, void *arg)
@@ -187,6 +219,7 @@ void connect_job_free(struct connect_job *job)
 	if (job->password)
 		explicit_bzero(job->password, t->password.len);
 	free(job->password);
+	free(job->received);
 	free(job);
 }
 
@@ -199,7 +232,34 @@ static const char *copy(const char *s, bool *failed)
 	return c;
 }
 
-static struct connect_job *connect_job_new(const struct uplink_target *t)
+uint64_t uplink_session(const struct uplink_target *t)
+{
+	uint8_t numbers[] = { (uint8_t)t->version, (uint8_t)(t->port >> 8), (uint8_t)t->port };
+
+	return exchange_digest((struct span[]){ span_str(t->host), span_str(t->client_id),
+				       span_of(numbers, sizeof(numbers)) },
+		3);
+}
+
+/* For a new handle: Paho must know them to tell us of PUBREL. */
+static bool list_received(struct connect_job *job, struct exchanges *x)
+{
+	size_t n = 0;
+	struct list *pos;
+
+	list_for_each(pos, exchanges_list(x))
+		n++;
+	if (!(job->received = calloc(n + 1, sizeof(*job->received))))
+		return false;
+	list_for_each(pos, exchanges_list(x)) {
+		const struct exchange *e = list_entry(pos, struct exchange, node);
+		if (e->way == EXCHANGE_IN && e->session == job->session)
+			job->received[job->n_received++] = e->packet_id;
+	}
+	return true;
+}
+
+static struct connect_job *connect_job_new(struct paho *p, const struct uplink_target *t)
 {
 	struct connect_job *job = calloc(1, sizeof(*job));
 	bool failed = false;
@@ -215,7 +275,8 @@ static struct connect_job *connect_job_new(const struct uplink_target *t)
 	job->target.cert_file = copy(t->cert_file, &failed);
 	job->target.key_file = copy(t->key_file, &failed);
 	job->password = malloc(t->password.len + 1);
-	if (failed || !job->password) {
+	job->session = uplink_session(t);
+	if (failed || !job->password || !list_received(job, p->exchanges)) {
 		connect_job_free(job);
 		return NULL;
 	}
@@ -232,9 +293,10 @@ static int op_connect(struct uplink *u, const struct uplink_target *t)
 
 	if (p->busy)
 		return -EBUSY;
-	if (!(job = connect_job_new(t)))
+	if (!(job = connect_job_new(p, t)))
 		return -ENOMEM;
 	p->busy = true;
+	p->session = job->session;
 	pthread_mutex_lock(&paho_door);
 	p->state = PAHO_CONNECTING;
 	p->attempt++;
@@ -249,14 +311,32 @@ static int op_publish(struct uplink *u, const struct uplink_publish *what)
 {
 	struct paho *p = paho_of(u);
 
-	if (list_empty(&p->free_slots))
+	if (list_empty(&p->free_slots) || paho_restored_first(p))
 		return -EAGAIN;
 	struct publish_slot *s = list_first(&p->free_slots, struct publish_slot, free);
 	list_remove(&s->free);
 	s->what = *what;
 	message_ref(s->what.msg);
-	post(p, &s->letter, paho_run_publish);
+	paho_reserve(p, s);
+	paho_post(p, &s->letter, paho_run_publish);
 	return 0;
+}
+
+static int op_hold(struct uplink *u, const struct uplink_publish *what, struct exchange *x)
+{
+	return paho_hold(paho_of(u), what, x);
+}
+
+static void op_acknowledge(struct uplink *u, uint32_t ticket, bool kept)
+{
+	struct paho *p = paho_of(u);
+
+	pthread_mutex_lock(&paho_door);
+	if (p->ticket == ticket && p->answer == ANSWER_DUE) {
+		p->answer = kept ? ANSWER_KEPT : ANSWER_REFUSED;
+		pthread_cond_broadcast(&paho_news);
+	}
+	pthread_mutex_unlock(&paho_door);
 }
 
 static int request(
@@ -278,7 +358,8 @@ static int request(
 	}
 	r->busy = true;
 	r->unsub = unsubscribe;
-	post(p, &r->letter, paho_run_request);
+	paho_count_ids(p, r->n);
+	paho_post(p, &r->letter, paho_run_request);
 	return 0;
 }
 
@@ -316,8 +397,11 @@ static void paho_free(struct paho *p)
 {
 	mailbox_free(p->inbox);
 	workqueue_destroy(&p->jobs);
-	for (size_t i = 0; i < UPLINK_WINDOW_MAX; i++)
+	for (size_t i = 0; i < UPLINK_WINDOW_MAX; i++) {
+		if (p->slots[i].x)
+			exchange_leave(p->slots[i].x);
 		message_unref(p->slots[i].what.msg);
+	}
 	free_filters(&p->request);
 	pthread_cond_destroy(&p->idle);
 	free(p->slots);
@@ -330,6 +414,10 @@ static void op_stop(struct uplink *u, int wait_ms)
 	struct timespec until;
 
 	p->events = NULL;
+	pthread_mutex_lock(&paho_door);
+	p->stopping = true;
+	pthread_cond_broadcast(&paho_news);
+	pthread_mutex_unlock(&paho_door);
 	op_disconnect(u);
 	workqueue_stop(&p->jobs);
 	clock_gettime(CLOCK_REALTIME, &until);
@@ -355,6 +443,8 @@ static void op_stop(struct uplink *u, int wait_ms)
 static const struct uplink_ops paho_ops = {
 	.connect = op_connect,
 	.publish = op_publish,
+	.hold = op_hold,
+	.acknowledge = op_acknowledge,
 	.subscribe = op_subscribe,
 	.unsubscribe = op_unsubscribe,
 	.disconnect = op_disconnect,
@@ -381,8 +471,10 @@ static bool take_index(struct paho *p)
 static void init_slots(struct paho *p)
 {
 	list_init(&p->free_slots);
+	list_init(&p->waiting);
 	for (uint16_t i = 0; i < UPLINK_WINDOW_MAX; i++) {
 		p->slots[i].index = i;
+		p->slots[i].paho = p;
 		list_init(&p->slots[i].free);
 		list_append(&p->free_slots, &p->slots[i].free);
 	}
@@ -390,8 +482,8 @@ static void init_slots(struct paho *p)
 	p->down_note.run = run_down;
 }
 
-struct uplink *uplink_paho_new(
-	struct event_base *base, const struct uplink_events *events, void *arg)
+struct uplink *uplink_paho_new(struct event_base *base, struct exchanges *exchanges,
+	const struct uplink_events *events, void *arg)
 {
 	struct paho *p = calloc(1, sizeof(*p));
 
@@ -400,7 +492,9 @@ struct uplink *uplink_paho_new(
 	p->uplink.ops = &paho_ops;
 	p->events = events;
 	p->arg = arg;
-	p->active = -1;
+	p->exchanges = exchanges;
+	p->active = p->active_handle = -1;
+	p->next_id = 1;
 	init_slots(p);
 	pthread_cond_init(&p->idle, NULL);
 	workqueue_init(&p->jobs);

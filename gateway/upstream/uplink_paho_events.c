@@ -1,23 +1,10 @@
 #include "gateway/upstream/uplink_paho.h"
 
-#include "gateway/core/props.h"
-
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Paho's callbacks, in Paho's threads, with Paho's mutex held: copy, post, return. They call
  * nothing of Paho but the freeing of what was handed to them. */
-
-/* What the loop has not yet taken: past SHED, QoS 0 is dropped and counted; past SLOW, we keep Paho
- * from reading on for a moment, and with it the server from sending. */
-#define INBOX_SHED    (4u << 20)
-#define INBOX_SLOW    (8u << 20)
-#define INBOX_WAIT_US 1000
-#define INBOX_WAITS   50
-
-#define PROPS_MAX 65536
 
 static struct paho *enter(const void *context)
 {
@@ -38,6 +25,7 @@ static void set_up(void *context, const struct uplink_up *up)
 		p->state = PAHO_UP;
 		p->up = *up;
 		p->tls_text[0] = '\0';
+		paho_sort_out(p, up->session_present);
 		mailbox_post(p->inbox, &p->up_note.mail);
 	}
 	leave();
@@ -89,7 +77,8 @@ static void set_refused(void *context, int code, enum reason reason, const char 
 
 	/* We know that somebody answers on TCP. Of a certificate for another host OpenSSL doesn't
 	 * complain, it is Paho that hangs up. */
-	if (p && (p->active_kind & 1) && reason == R_UNSPECIFIED && code < 0)
+	if (p && p->active_handle >= 0 && p->handles[p->active_handle].tls &&
+		reason == R_UNSPECIFIED && code < 0)
 		text = "TLS failed; is the certificate for this host name?";
 	if (p && p->state == PAHO_CONNECTING && p->attempt == context_gen(context))
 		paho_set_down(p, reason, text ? text : MQTTAsync_strerror(code));
@@ -133,7 +122,7 @@ static void set_lost(void *context, enum reason reason, const char *text)
 	struct paho *p = enter(context);
 
 	if (p && p->state == PAHO_UP && p->active_gen == context_gen(context) &&
-		p->active_kind == (int)context_index(context))
+		p->active_handle == (int)context_index(context))
 		paho_set_down(p, reason, text);
 	leave();
 }
@@ -165,41 +154,93 @@ void paho_on_goodbye(void *context, MQTTProperties *props, enum MQTTReasonCodes 
 	leave();
 }
 
-static void set_published(void *context, enum uplink_outcome outcome, enum reason reason)
+/* Door held. NULL: of another time. */
+static struct publish_slot *slot_of(struct paho *p, const void *context)
 {
-	struct paho *p = enter(context);
 	unsigned i = context_index(context);
 
-	if (p && i < UPLINK_WINDOW_MAX && p->slots[i].gen == context_gen(context))
-		paho_slot_done(p, &p->slots[i], outcome, reason);
+	if (!p || i >= UPLINK_WINDOW_MAX || p->slots[i].gen != context_gen(context))
+		return NULL;
+	return &p->slots[i];
+}
+
+static void set_published(void *context)
+{
+	struct paho *p = enter(context);
+	struct publish_slot *s = slot_of(p, context);
+
+	if (s)
+		paho_slot_done(p, s, UPLINK_DONE, R_SUCCESS);
 	leave();
 }
 
 void paho_on_published(void *context, MQTTAsync_successData *data)
 {
 	(void)data;
-	set_published(context, UPLINK_DONE, R_SUCCESS);
+	set_published(context);
 }
 
 void paho_on_published5(void *context, MQTTAsync_successData5 *data)
 {
 	(void)data; /* the code of PUBACK is not in here */
-	set_published(context, UPLINK_DONE, R_SUCCESS);
+	set_published(context);
+}
+
+/* Door held. It is out of Paho's hands when the session was lost. When a write has failed, Paho
+ * keeps it, unusable; at QoS 2 the next handle has it from us. */
+static void set_unpublished(struct paho *p, struct publish_slot *s, int code)
+{
+	bool session_lost = code == MQTTASYNC_OPERATION_INCOMPLETE;
+
+	if (s->what.qos > 0 && !session_lost && s->handle >= 0)
+		p->handles[s->handle].poisoned = true;
+	if (s->what.qos == 2 && !session_lost && s->packet_id) {
+		p->by_id += !s->by_id;
+		s->by_id = true;
+		return;
+	}
+	paho_slot_done(p, s, s->what.qos == 2 && session_lost ? UPLINK_REPEAT : UPLINK_RETRY,
+		R_UNSPECIFIED);
 }
 
 void paho_on_unpublished(void *context, MQTTAsync_failureData *data)
 {
-	(void)data;
-	set_published(context, UPLINK_RETRY, R_UNSPECIFIED);
+	struct paho *p = enter(context);
+	struct publish_slot *s = slot_of(p, context);
+
+	if (s)
+		set_unpublished(p, s, data->code);
+	leave();
 }
 
 void paho_on_unpublished5(void *context, MQTTAsync_failureData5 *data)
 {
-	enum reason reason = (enum reason)data->reasonCode;
-	bool refused = (int)data->reasonCode >= R_UNSPECIFIED && (int)data->reasonCode <= 0xff;
+	struct paho *p = enter(context);
+	struct publish_slot *s = slot_of(p, context);
 
-	set_published(
-		context, refused ? UPLINK_REFUSED : UPLINK_RETRY, refused ? reason : R_UNSPECIFIED);
+	/* At QoS 0 there is no answer, and Paho leaves the code as it finds it. */
+	if (s && s->what.qos > 0 && (int)data->reasonCode >= R_UNSPECIFIED &&
+		(int)data->reasonCode <= 0xff)
+		paho_slot_done(p, s, UPLINK_REFUSED, (enum reason)data->reasonCode);
+	else if (s)
+		set_unpublished(p, s, data->code);
+	leave();
+}
+
+/* PUBACK or PUBCOMP, or a PUBREC that refuses: told for every packet id, before what is told for
+ * each message, and all that is told for those that were restored. */
+void paho_on_delivered(void *context, MQTTAsync_token token)
+{
+	struct paho *p = enter(context);
+	struct publish_slot *s = NULL;
+
+	if (p && p->by_id > 0 && token > 0 && token <= UINT16_MAX)
+		s = paho_slot_by_id(p, (int)context_index(context), (uint16_t)token);
+	if (s && s->by_id && s->released)
+		paho_slot_done(p, s, UPLINK_DONE, R_SUCCESS);
+	else if (s && s->by_id)
+		paho_slot_done(p, s, UPLINK_REFUSED, R_UNSPECIFIED);
+	leave();
 }
 
 /* Door held. The request this answer is for; NULL: of another time. */
@@ -303,112 +344,5 @@ int paho_on_tls_error(const char *text, size_t len, void *context)
 	if (p && p->state == PAHO_CONNECTING && p->tls_text[0] == '\0')
 		snprintf(p->tls_text, sizeof(p->tls_text), "TLS: %.*s", SPAN_ARGS(reason));
 	leave();
-	return 1;
-}
-
-/* The properties that travel, in wire form. Returns their length; what does not fit poisons `w`. */
-static void write_props(struct writer *w, const MQTTProperties *props, uint32_t *expiry_s)
-{
-	for (int i = 0; i < props->count; i++) {
-		const MQTTProperty *from = &props->array[i];
-		struct prop to = { .id = (enum prop_id)from->identifier };
-		MQTTLenString value = from->value.data;
-
-		switch (from->identifier) {
-		case MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL:
-			*expiry_s = from->value.integer4 ? from->value.integer4 : 1;
-			continue;
-		case MQTTPROPERTY_CODE_PAYLOAD_FORMAT_INDICATOR:
-			to.byte = from->value.byte;
-			props_write(w, &to);
-			continue;
-		case MQTTPROPERTY_CODE_USER_PROPERTY:
-			to.name = span_of(from->value.data.data, (size_t)from->value.data.len);
-			value = from->value.value;
-			break;
-		case MQTTPROPERTY_CODE_CONTENT_TYPE:
-		case MQTTPROPERTY_CODE_RESPONSE_TOPIC:
-		case MQTTPROPERTY_CODE_CORRELATION_DATA:
-			break;
-		default: /* topic alias, subscription identifiers: of this connection only */
-			continue;
-		}
-		to.value = span_of(value.data, (size_t)value.len);
-		props_write(w, &to);
-	}
-}
-
-static size_t props_room(const MQTTProperties *props)
-{
-	return props->length > 0 && props->length <= PROPS_MAX ? (size_t)props->length : 0;
-}
-
-static struct inbound_letter *copy_message(
-	const char *topic, size_t topic_len, const MQTTAsync_message *m)
-{
-	size_t payload_len = m->payloadlen > 0 ? (size_t)m->payloadlen : 0;
-	size_t room = props_room(&m->properties);
-	struct inbound_letter *in = malloc(sizeof(*in) + topic_len + payload_len + room);
-
-	if (!in)
-		return NULL;
-	uint8_t *at = in->bytes;
-	struct writer w = writer_of(at + topic_len + payload_len, room);
-	*in = (struct inbound_letter){ .letter.run = paho_run_message };
-	in->size = sizeof(*in) + topic_len + payload_len + room;
-	memcpy(at, topic, topic_len);
-	if (payload_len)
-		memcpy(at + topic_len, m->payload, payload_len);
-	in->msg.topic = span_of(at, topic_len);
-	in->msg.payload = span_of(at + topic_len, payload_len);
-	if (room)
-		write_props(&w, &m->properties, &in->msg.expiry_s);
-	in->msg.props = w.bad ? span_of(NULL, 0) : span_of(w.p, w.len);
-	in->msg.qos = (uint8_t)(m->qos & 3);
-	in->msg.retain = m->retained;
-	in->msg.dup = m->dup;
-	return in;
-}
-
-static size_t inbox_bytes(const void *context)
-{
-	struct paho *p = enter(context);
-	size_t n = p ? p->inbox_bytes : 0;
-
-	leave();
-	return n;
-}
-
-static void post_message(const void *context, struct inbound_letter *in)
-{
-	struct paho *p = enter(context);
-	bool mine = p && p->active_gen == context_gen(context) &&
-		    p->active_kind == (int)context_index(context);
-
-	if (mine && in->msg.qos == 0 && p->inbox_bytes > INBOX_SHED) {
-		p->overrun++;
-		mine = false;
-	}
-	if (mine) {
-		p->inbox_bytes += in->size;
-		mailbox_post(p->inbox, &in->letter.mail);
-	}
-	leave();
-	if (!mine)
-		free(in);
-}
-
-int paho_on_message(void *context, char *topic, int topic_len, MQTTAsync_message *m)
-{
-	size_t len = topic_len > 0 ? (size_t)topic_len : strlen(topic);
-
-	for (int i = 0; i < INBOX_WAITS && inbox_bytes(context) > INBOX_SLOW; i++)
-		usleep(INBOX_WAIT_US);
-	struct inbound_letter *in = copy_message(topic, len, m);
-	if (!in)
-		return 0; /* no memory: Paho keeps it and asks again */
-	post_message(context, in);
-	MQTTAsync_freeMessage(&m);
-	MQTTAsync_free(topic);
 	return 1;
 }

@@ -17,76 +17,12 @@
  * checked only once a second. */
 #define PAHO_INFLIGHT 65535
 
-/* Under Paho's limit of unsent commands too, which counts what a slow socket holds up. */
-#define PAHO_BUFFERED 65000
-
-static unsigned handle_kind(const struct uplink_target *t)
+/* Door held. QoS 2 goes on with the next handle. */
+static void give_back(struct paho *p)
 {
-	return (t->version == 5 ? 2u : 0u) | (t->tls ? 1u : 0u);
-}
-
-static void *handle_context(const struct paho *p, unsigned kind)
-{
-	return paho_context(p->index, p->handles[kind].gen, kind);
-}
-
-static int make_handle(struct paho *p, unsigned kind, const struct uplink_target *t)
-{
-	struct handle *h = &p->handles[kind];
-	MQTTAsync_createOptions o = MQTTAsync_createOptions_initializer;
-
-	if (h->client)
-		return MQTTASYNC_SUCCESS;
-	o.sendWhileDisconnected = 0;
-	o.maxBufferedMessages = PAHO_BUFFERED;
-	o.MQTTVersion = t->version == 5 ? MQTTVERSION_5 : MQTTVERSION_3_1_1;
-	/* The address is only a form here: it says plain or TLS for good. */
-	int rc = MQTTAsync_createWithOptions(&h->client,
-		t->tls ? "ssl://127.0.0.1" : "tcp://127.0.0.1", t->client_id,
-		MQTTCLIENT_PERSISTENCE_NONE, NULL, &o);
-	if (rc != MQTTASYNC_SUCCESS) {
-		h->client = NULL;
-		return rc;
-	}
-	void *context = handle_context(p, kind);
-	MQTTAsync_setCallbacks(h->client, context, paho_on_lost, paho_on_message, NULL);
-	if (t->version == 5)
-		MQTTAsync_setDisconnected(h->client, context, paho_on_goodbye);
-	return MQTTASYNC_SUCCESS;
-}
-
-/* Door held. */
-static size_t give_back_all(struct paho *p)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < UPLINK_WINDOW_MAX; i++) {
-		if (!p->slots[i].owned)
-			continue;
-		paho_slot_done(p, &p->slots[i], UPLINK_RETRY, R_UNSPECIFIED);
-		n++;
-	}
-	return n;
-}
-
-/* The handle is left to itself for ever: its callbacks carry an old generation. Door held. */
-static void park(struct paho *p, unsigned kind)
-{
-	p->handles[kind].client = NULL;
-	p->handles[kind].gen++;
-}
-
-/* What another handle still owns would be sent by it, much later, if it ever connected again: it is
- * taken back and that handle never used again. */
-static void switch_to(struct paho *p, unsigned kind)
-{
-	pthread_mutex_lock(&paho_door);
-	if (p->active >= 0 && (unsigned)p->active != kind && give_back_all(p) > 0)
-		park(p, (unsigned)p->active);
-	p->active = (int)kind;
-	p->active_kind = (int)kind;
-	p->active_gen = p->handles[kind].gen;
-	pthread_mutex_unlock(&paho_door);
+	for (size_t i = 0; i < UPLINK_WINDOW_MAX; i++)
+		if (p->slots[i].owned && p->slots[i].what.qos < 2)
+			paho_slot_done(p, &p->slots[i], UPLINK_RETRY, R_UNSPECIFIED);
 }
 
 static void set_tls(MQTTAsync_SSLOptions *ssl, const struct paho *p, const struct uplink_target *t)
@@ -129,7 +65,7 @@ static void set_version(MQTTAsync_connectOptions *o, unsigned version, MQTTPrope
 	o->onFailure = paho_on_refused;
 }
 
-static int call_connect(struct paho *p, unsigned kind, const struct uplink_target *t, void *context)
+static int call_connect(struct paho *p, const struct uplink_target *t, void *context)
 {
 	MQTTAsync_connectOptions o = MQTTAsync_connectOptions_initializer;
 	MQTTAsync_SSLOptions ssl = MQTTAsync_SSLOptions_initializer;
@@ -157,7 +93,7 @@ static int call_connect(struct paho *p, unsigned kind, const struct uplink_targe
 		o.binarypwd.data = t->password.p;
 		o.binarypwd.len = (int)t->password.len;
 	}
-	int rc = MQTTAsync_connect(p->handles[kind].client, &o);
+	int rc = MQTTAsync_connect(paho_active(p)->client, &o);
 	MQTTProperties_free(&props);
 	return rc;
 }
@@ -165,16 +101,13 @@ static int call_connect(struct paho *p, unsigned kind, const struct uplink_targe
 void paho_run_connect(struct paho *p, struct letter *l)
 {
 	struct connect_job *job = container_of(l, struct connect_job, letter);
-	unsigned kind = handle_kind(&job->target);
 
 	pthread_mutex_lock(&paho_door);
 	void *context = paho_context(p->index, p->attempt, 0);
 	pthread_mutex_unlock(&paho_door);
-	int rc = make_handle(p, kind, &job->target);
-	if (rc == MQTTASYNC_SUCCESS) {
-		switch_to(p, kind);
-		rc = call_connect(p, kind, &job->target, context);
-	}
+	int rc = paho_use_handle(p, job);
+	if (rc == MQTTASYNC_SUCCESS)
+		rc = call_connect(p, &job->target, context);
 	if (rc != MQTTASYNC_SUCCESS) {
 		pthread_mutex_lock(&paho_door);
 		paho_set_down(p, R_UNSPECIFIED, MQTTAsync_strerror(rc));
@@ -249,12 +182,15 @@ void paho_run_publish(struct paho *p, struct letter *l)
 
 	pthread_mutex_lock(&paho_door);
 	s->owned = true;
+	s->handle = (int8_t)p->active;
 	void *context = paho_context(p->index, s->gen, s->index);
 	if (p->state == PAHO_UP && p->active >= 0)
 		client = p->handles[p->active].client;
 	pthread_mutex_unlock(&paho_door);
-	bool v5 = client && (p->active & 2);
-	int rc = client ? call_publish(client, v5, &s->what, context) : MQTTASYNC_DISCONNECTED;
+	p->sending = s->what.qos > 0 ? s : NULL;
+	int rc = client ? call_publish(client, paho_active(p)->v5, &s->what, context)
+			: MQTTASYNC_DISCONNECTED;
+	p->sending = NULL;
 	if (rc == MQTTASYNC_SUCCESS)
 		return;
 	pthread_mutex_lock(&paho_door);
@@ -313,7 +249,7 @@ static int send_request(struct paho *p, const struct request *r, MQTTAsync clien
 {
 	int rc = MQTTASYNC_SUCCESS;
 
-	if (p->active & 2)
+	if (paho_active(p)->v5)
 		return call_many5(client, r, paho_context(p->index, gen, UPLINK_FILTERS_MAX));
 	for (size_t i = 0; i < r->n && rc == MQTTASYNC_SUCCESS; i++)
 		rc = call_one(client, r, i, paho_context(p->index, gen, (unsigned)i));
@@ -355,17 +291,17 @@ void paho_run_request(struct paho *p, struct letter *l)
 static void disconnect_active(struct paho *p)
 {
 	MQTTAsync_disconnectOptions o = MQTTAsync_disconnectOptions_initializer;
-	bool v5 = p->active & 2;
+	struct handle *h = paho_active(p);
 
-	if (v5)
+	if (h->v5)
 		o = (MQTTAsync_disconnectOptions)MQTTAsync_disconnectOptions_initializer5;
 	o.timeout = 0;
-	o.context = handle_context(p, (unsigned)p->active);
-	if (v5)
+	o.context = paho_context(p->index, h->gen, (unsigned)p->active);
+	if (h->v5)
 		o.onSuccess5 = paho_on_disconnected5;
 	else
 		o.onSuccess = paho_on_disconnected;
-	if (MQTTAsync_disconnect(p->handles[p->active].client, &o) == MQTTASYNC_SUCCESS)
+	if (MQTTAsync_disconnect(h->client, &o) == MQTTASYNC_SUCCESS)
 		return;
 	pthread_mutex_lock(&paho_door);
 	if (p->state == PAHO_UP)
@@ -392,11 +328,13 @@ void paho_run_abandon(struct paho *p, struct letter *l)
 	if (!client)
 		return;
 	pthread_mutex_lock(&paho_door);
-	park(p, (unsigned)p->active);
+	paho_park(p, p->active);
+	p->active_handle = -1;
 	p->attempt++;
 	paho_set_down(p, R_UNSPECIFIED, "given up");
-	give_back_all(p);
+	give_back(p);
 	pthread_mutex_unlock(&paho_door);
+	p->active = -1;
 	/* It may never get through to the socket; it costs nothing to ask. */
 	MQTTAsync_disconnect(client, &o);
 }

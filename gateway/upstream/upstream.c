@@ -137,7 +137,7 @@ static int make_parts(struct upstream *u, uplink_new_fn *new_uplink, struct even
 	u->topics2 = topic_set_new();
 	if (!u->client_id || !u->reconnect || !u->echo || !u->topics2)
 		return -ENOMEM;
-	if (!(u->uplink = new_uplink(base, &upstream_uplink_events, u)))
+	if (!(u->uplink = new_uplink(base, u->exchanges, &upstream_uplink_events, u)))
 		return -ENOMEM;
 	if (!(u->interest = interest_new(u->uplink)) ||
 		interest_set_imports(u->interest, &u->conf->imports, &u->conf->imports_always) !=
@@ -159,8 +159,8 @@ static void warn_of_settings(const struct upstream *u)
 }
 
 int upstream_new_over(uplink_new_fn *new_uplink, struct event_base *base, struct router *router,
-	struct journal *journal, struct backlog *backlog, const struct conf *conf,
-	const char *gateway_id, struct upstream **out)
+	struct journal *journal, struct backlog *backlog, struct exchanges *exchanges,
+	const struct conf *conf, const char *gateway_id, struct upstream **out)
 {
 	struct upstream *u = calloc(1, sizeof(*u));
 
@@ -169,6 +169,7 @@ int upstream_new_over(uplink_new_fn *new_uplink, struct event_base *base, struct
 	u->router = router;
 	u->journal = journal;
 	u->backlog = backlog;
+	u->exchanges = exchanges;
 	u->conf = conf_section(conf, "upstream");
 	u->who = (struct identity){
 		.client_id = "", .protocol = PROTO_UPSTREAM, .origin = ORIGIN_UPSTREAM
@@ -179,6 +180,7 @@ int upstream_new_over(uplink_new_fn *new_uplink, struct event_base *base, struct
 	u->watcher.unwanted = on_unwanted;
 	list_init(&u->watcher.node);
 	upstream_link_init(u);
+	upstream_receive_init(u);
 	int err = make_parts(u, new_uplink, base, gateway_id);
 	if (!err)
 		err = set_exports(u, &u->conf->exports, NULL);
@@ -199,17 +201,18 @@ int upstream_new_over(uplink_new_fn *new_uplink, struct event_base *base, struct
 }
 
 int upstream_new(struct event_base *base, struct router *router, struct journal *journal,
-	struct backlog *backlog, const struct conf *conf, const char *gateway_id,
-	struct upstream **out)
+	struct backlog *backlog, struct exchanges *exchanges, const struct conf *conf,
+	const char *gateway_id, struct upstream **out)
 {
 	return upstream_new_over(
-		uplink_paho_new, base, router, journal, backlog, conf, gateway_id, out);
+		uplink_paho_new, base, router, journal, backlog, exchanges, conf, gateway_id, out);
 }
 
 void upstream_turn(struct upstream *u)
 {
 	interest_turn(u->interest);
 	upstream_send(u);
+	exchanges_turn(u->exchanges);
 }
 
 static bool same(const char *a, const char *b)
@@ -234,7 +237,8 @@ static bool same_link(const struct upstream_conf *a, const struct upstream_conf 
 	       same(a->username_file, b->username_file) &&
 	       same(a->password_file, b->password_file) && same(a->ca_file, b->ca_file) &&
 	       same(a->cert_file, b->cert_file) && same(a->key_file, b->key_file) &&
-	       a->verify == b->verify && a->keepalive_ms == b->keepalive_ms;
+	       a->verify == b->verify && a->keepalive_ms == b->keepalive_ms &&
+	       a->downlink == b->downlink;
 }
 
 int upstream_reload(struct upstream *u, const struct conf *conf)
@@ -286,6 +290,7 @@ void upstream_stop(struct upstream *u)
 	router_unwatch(u->router, &u->watcher);
 	router_leave(u->router, &u->sub);
 	u->uplink->ops->stop(u->uplink, STOP_WAIT_MS);
+	upstream_receive_stop(u);
 	backlog_on_more(u->backlog, NULL, NULL);
 	upstream_free(u);
 }

@@ -14,6 +14,7 @@ struct upstream;
 
 struct backlog;
 struct event_base;
+struct exchanges;
 struct journal;
 struct keeper_conf;
 struct router;
@@ -24,17 +25,18 @@ extern const struct conf_section upstream_conf_section; /* "upstream"; absent: t
 /* hold_ms and memory_bytes, which are its settings; or what they are for the hub alone. */
 void upstream_keeper_conf(const struct conf *conf, struct keeper_conf *k);
 
-/* Starts connecting. `journal` NULL: memory only. `backlog` has taken its records already and
- * outlives the upstream, `conf` lives until a reload replaces it. Returns 0 or a negative errno. */
+/* Starts connecting. `journal` NULL: memory only. `backlog` and `exchanges` have taken
+ * their records already and outlive the upstream, `conf` lives until a reload replaces it. Returns
+ * 0 or a negative errno. */
 int upstream_new(struct event_base *base, struct router *router, struct journal *journal,
-	struct backlog *backlog, const struct conf *conf, const char *gateway_id,
-	struct upstream **out);
-/* The same over another client library, for tests. NULL: no memory. */
-typedef struct uplink *uplink_new_fn(
-	struct event_base *base, const struct uplink_events *events, void *arg);
-int upstream_new_over(uplink_new_fn *new_uplink, struct event_base *base, struct router *router,
-	struct journal *journal, struct backlog *backlog, const struct conf *conf,
+	struct backlog *backlog, struct exchanges *exchanges, const struct conf *conf,
 	const char *gateway_id, struct upstream **out);
+/* The same over another client library, for tests. NULL: no memory. */
+typedef struct uplink *uplink_new_fn(struct event_base *base, struct exchanges *exchanges,
+	const struct uplink_events *events, void *arg);
+int upstream_new_over(uplink_new_fn *new_uplink, struct event_base *base, struct router *router,
+	struct journal *journal, struct backlog *backlog, struct exchanges *exchanges,
+	const struct conf *conf, const char *gateway_id, struct upstream **out);
 
 /* End of each turn, before journal_turn(). */
 void upstream_turn(struct upstream *u);

@@ -18,6 +18,7 @@
 static const char *const versions[] = { "auto", "5", "3.1.1", NULL };
 static const char *const echo_modes[] = { "auto", "upstream", "local", NULL };
 static const char *const fail_backs[] = { "idle", "never", NULL };
+static const char *const downlinks[] = { "safe", "fast", NULL };
 
 static const char *check_uri(const char *value)
 {
@@ -238,6 +239,17 @@ static const struct conf_row rows[] = {
 		.help = "Waiting QoS 0 messages kept in memory while the broker is away, the "
 			"oldest give "
 			"way; sixteen times as much while it is there but slow." },
+	{ .key = "downlink",
+		.type = CONF_ENUM,
+		.offset = AT(downlink),
+		.def = "safe",
+		.choices = downlinks,
+		.reload = true,
+		.help = "What a QoS 1 or 2 message of the broker needs before it is acknowledged "
+			"there: safe waits until those who must not lose it here have it on "
+			"stable storage, one message after the other (and while the storage "
+			"fails everything to and from the broker waits); fast acknowledges "
+			"what has been read." },
 	{ .key = "echo",
 		.type = CONF_ENUM,
 		.offset = AT(echo),

@@ -6,6 +6,7 @@
 enum upstream_version { VERSION_AUTO, VERSION_5, VERSION_311 };
 enum echo_mode { ECHO_AUTO, ECHO_UPSTREAM, ECHO_LOCAL };
 enum fail_back { FAIL_BACK_IDLE, FAIL_BACK_NEVER };
+enum downlink_mode { DOWNLINK_SAFE, DOWNLINK_FAST };
 
 struct upstream_conf {
 	struct conf_list uri;
@@ -23,6 +24,7 @@ struct upstream_conf {
 	int echo; /* enum echo_mode */
 	int64_t echo_timeout_ms;
 	int fail_back; /* enum fail_back */
+	int downlink;  /* enum downlink_mode */
 };
 
 struct backlog_limits;

@@ -116,6 +116,7 @@ static int connect_to(struct upstream *u, const struct server *s, const char *ad
 		.keepalive_s = (int)((u->keepalive_ms + 999) / 1000),
 		.connect_timeout_s = (int)((conf->connect_timeout_ms + 999) / 1000),
 		.session_expiry_s = (uint32_t)(conf->session_expiry_ms / 1000),
+		.ask = conf->downlink == DOWNLINK_SAFE,
 	};
 	int err = u->uplink->ops->connect(u->uplink, &t);
 	credentials_free(&c);
@@ -208,6 +209,8 @@ static void on_up(void *arg, const struct uplink_up *up)
 	u->silent_closes = 0;
 	u->connects++;
 	set_state(u, UPSTREAM_UP);
+	if (!up->session_present)
+		upstream_forget_received(u);
 	upstream_window_open(u);
 	reconnect_up(u->reconnect, u->conf->fail_back == FAIL_BACK_IDLE);
 	backlog_set_link(u->backlog, true);
@@ -318,6 +321,7 @@ const struct uplink_events upstream_uplink_events = {
 	.published = upstream_on_published,
 	.granted = on_granted,
 	.message = upstream_on_message,
+	.released = upstream_on_released,
 	.overrun = upstream_on_overrun,
 };
 

@@ -5,6 +5,7 @@
 #include "gateway/core/router.h"
 #include "gateway/upstream/backlog.h"
 #include "gateway/upstream/echo.h"
+#include "gateway/upstream/exchanges.h"
 #include "gateway/upstream/interest.h"
 #include "gateway/upstream/reconnect.h"
 #include "gateway/upstream/topic_set.h"
@@ -18,6 +19,7 @@ struct upstream {
 	struct router *router;            /* borrowed */
 	struct journal *journal;          /* borrowed; NULL: memory only */
 	struct backlog *backlog;          /* borrowed */
+	struct exchanges *exchanges;      /* borrowed */
 	const struct upstream_conf *conf; /* borrowed */
 	char *client_id;
 	struct uplink *uplink;
@@ -54,6 +56,10 @@ struct upstream {
 	bool draining;
 	int64_t drain_until_ms;
 	uint64_t sent, refused, received;
+
+	/* upstream_receive.c */
+	struct list downlinks; /* messages of the server that are not safe here yet */
+	unsigned n_received2;  /* QoS 2 exchanges that wait for PUBREL */
 };
 
 extern const struct reconnect_ops upstream_reconnect_ops;
@@ -76,6 +82,11 @@ void upstream_on_published(
 
 /* upstream_receive.c */
 void upstream_on_message(void *arg, const struct uplink_message *m);
+void upstream_on_released(void *arg, uint16_t packet_id);
 void upstream_on_overrun(void *arg, uint64_t n);
+void upstream_receive_init(struct upstream *u);
+void upstream_receive_stop(struct upstream *u);
+/* The server has not kept the session: it will not repeat what it sent in it. */
+void upstream_forget_received(struct upstream *u);
 
 #endif

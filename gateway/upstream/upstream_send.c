@@ -14,7 +14,9 @@
 static struct count dead_letters = COUNT("upstream.dropped.refused");
 static struct count lost_qos0 = COUNT("upstream.dropped.lost_qos0");
 static struct count retried = COUNT("upstream.retried");
+static struct count at_least_once = COUNT("upstream.qos2_at_least_once");
 static struct log_limit refusals = LOG_LIMIT(10, 60000);
+static struct log_limit lost_sessions = LOG_LIMIT(1, 60000);
 
 /* Credit: never more than the server's Receive Maximum, less a reserve that keeps SUBSCRIBE from
  * having to wait; the library stalls for a second whenever its own limit is reached. */
@@ -127,6 +129,7 @@ static bool send_entry(struct upstream *u, struct entry *e)
 	struct uplink_publish what = {
 		.msg = m,
 		.token = (uintptr_t)e, /* entries in flight are never freed */
+		.record = entry_record(e),
 		.expiry_s = expiry_left(m),
 		.qos = MIN(e->qos, u->up.maximum_qos),
 		.retain = m->retain && u->up.retain_available,
@@ -221,6 +224,13 @@ void upstream_on_published(
 		count_one(&retried);
 		backlog_requeue(u->backlog, e);
 		break;
+	case UPLINK_REPEAT:
+		count_one(&at_least_once);
+		log_limited(&lost_sessions, LOG_LEVEL_WARN,
+			"upstream: the session in which QoS 2 messages were under way is lost; "
+			"they are sent again and may arrive twice");
+		backlog_requeue(u->backlog, e);
+		break;
 	case UPLINK_LOST:
 		count_one(&lost_qos0);
 		echo_give_up(u->echo, entry_message(e));
@@ -239,8 +249,51 @@ static void on_more(void *arg)
 	upstream_send(arg);
 }
 
+/* The exchange was begun in an earlier run. False: its message is not here any more, or belongs to
+ * a later exchange. */
+static bool resume(struct upstream *u, struct exchange *x)
+{
+	struct entry *e = x->what ? backlog_find(u->backlog, x->what) : NULL;
+
+	if (!e)
+		return false;
+	struct message *m = entry_message(e);
+	struct uplink_publish what = {
+		.msg = m,
+		.token = (uintptr_t)e,
+		.record = x->what,
+		.expiry_s = expiry_left(m),
+		.qos = 2,
+		.retain = m->retain,
+	};
+	if (u->uplink->ops->hold(u->uplink, &what, x) != 0)
+		return false;
+	count_in_flight(u, e);
+	backlog_sent(u->backlog, e);
+	return true;
+}
+
+/* The latest first: of two for one message the later one counts, the server of the earlier one has
+ * lost its session or was left. That packet id is only released. */
+static void resume_all(struct upstream *u)
+{
+	struct list *all = exchanges_list(u->exchanges), *pos, *before;
+
+	for (pos = all->prev; pos != all; pos = before) {
+		struct exchange *x = list_entry(pos, struct exchange, node);
+		before = pos->prev;
+		if (x->way != EXCHANGE_OUT || resume(u, x))
+			continue;
+		x->what = 0;
+		x->released = true;
+		if (u->uplink->ops->hold(u->uplink, NULL, x) != 0)
+			exchange_end(x);
+	}
+}
+
 void upstream_send_init(struct upstream *u)
 {
 	timer_init(&u->pace, on_pace);
 	backlog_on_more(u->backlog, on_more, u);
+	resume_all(u);
 }

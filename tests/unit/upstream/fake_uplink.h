@@ -42,6 +42,9 @@ static struct fake {
 	size_t n_asked; /* 0: no request outstanding */
 	bool unsub;
 	unsigned requests;
+	unsigned n_released; /* held without a message */
+	uint32_t ticket;     /* of the last answer */
+	bool kept;
 } fake;
 
 static int fake_connect(struct uplink *u, const struct uplink_target *t)
@@ -82,6 +85,22 @@ static int fake_publish(struct uplink *u, const struct uplink_publish *what)
 	fake.sent[i].msg = message_ref(what->msg);
 	fake.sent[i].open = true;
 	return 0;
+}
+
+static int fake_hold(struct uplink *u, const struct uplink_publish *what, struct exchange *x)
+{
+	if (what)
+		return fake_publish(u, what);
+	(void)x;
+	fake.n_released++;
+	return 0;
+}
+
+static void fake_acknowledge(struct uplink *u, uint32_t ticket, bool kept)
+{
+	(void)u;
+	fake.ticket = ticket;
+	fake.kept = kept;
 }
 
 static int fake_request(const struct uplink_filter *f, size_t n, bool unsub)
@@ -135,6 +154,8 @@ static void fake_stop(struct uplink *u, int wait_ms)
 static const struct uplink_ops fake_ops = {
 	.connect = fake_connect,
 	.publish = fake_publish,
+	.hold = fake_hold,
+	.acknowledge = fake_acknowledge,
 	.subscribe = fake_subscribe,
 	.unsubscribe = fake_unsubscribe,
 	.disconnect = fake_disconnect,
@@ -142,10 +163,11 @@ static const struct uplink_ops fake_ops = {
 	.stop = fake_stop,
 };
 
-static inline struct uplink *fake_new(
-	struct event_base *base, const struct uplink_events *events, void *arg)
+static inline struct uplink *fake_new(struct event_base *base, struct exchanges *exchanges,
+	const struct uplink_events *events, void *arg)
 {
 	(void)base;
+	(void)exchanges;
 	memset(&fake, 0, sizeof(fake));
 	fake.uplink.ops = &fake_ops;
 	fake.events = events;

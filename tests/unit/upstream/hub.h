@@ -12,9 +12,11 @@
 #include "gateway/core/keeper.h"
 #include "gateway/core/message.h"
 #include "gateway/core/receipt.h"
+#include "gateway/core/record.h"
 #include "gateway/core/router.h"
 #include "gateway/store/journal.h"
 #include "gateway/upstream/backlog.h"
+#include "gateway/upstream/exchanges.h"
 #include "gateway/upstream/upstream.h"
 
 #include <event2/event.h>
@@ -35,6 +37,7 @@ struct hub {
 	struct journal *journal;
 	struct keeper *keeper;
 	struct backlog *backlog;
+	struct exchanges *exchanges;
 	struct upstream *up;
 };
 
@@ -73,14 +76,17 @@ static inline void hub_open(struct hub *h, const char *conf_text, uplink_new_fn 
 	upstream_keeper_conf(h->conf, &kept);
 	keeper_set_conf(h->keeper, &kept);
 	keeper_handlers(h->keeper, handlers);
+	h->exchanges = exchanges_new();
+	handlers[JR_UPLINK] = (struct journal_handler){ exchanges_replay, h->exchanges };
 	if (!h->memory_only)
 		assert_int_equal(journal_open(h->base, &store, handlers, &h->journal, &report), 0);
 	keeper_attach(h->keeper, h->journal);
+	exchanges_attach(h->exchanges, h->journal);
 	backlog_attach(h->backlog, h->keeper);
 	router_set_keeper(h->router, h->keeper);
 	keeper_restore(h->keeper);
 	assert_int_equal(upstream_new_over(uplink, h->base, h->router, h->journal, h->backlog,
-				 h->conf, "test", &h->up),
+				 h->exchanges, h->conf, "test", &h->up),
 		0);
 }
 
@@ -106,6 +112,7 @@ static inline void hub_close(struct hub *h)
 {
 	upstream_stop(h->up);
 	backlog_free(h->backlog);
+	exchanges_free(h->exchanges);
 	reap();
 	router_free(h->router);
 	keeper_free(h->keeper);

@@ -34,7 +34,7 @@ static int setup(void **state)
 
 	(void)state;
 	clock_freeze(1000000, 1700000000000);
-	in = interest_new(fake_new(NULL, &events, NULL));
+	in = interest_new(fake_new(NULL, NULL, &events, NULL));
 	assert_int_equal(interest_set_imports(in, &imports, &none), 0);
 	return 0;
 }

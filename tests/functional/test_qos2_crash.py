@@ -1,0 +1,88 @@
+"""QoS 2 between the gateway and its upstream, exactly once: the gateway is killed in the middle of the exchanges, and
+the broker keeps its session. TIDEGATE_QOS2_SEED and TIDEGATE_QOS2_ROUNDS (kills, 12 by default) vary it."""
+
+import collections
+import os
+import random
+import time
+
+import harness
+import ledger
+from harness import until
+
+SEED = os.environ.get("TIDEGATE_QOS2_SEED") or "%08x" % random.getrandbits(32)
+ROUNDS = int(os.environ.get("TIDEGATE_QOS2_ROUNDS", "12"))
+BURST = 60
+
+
+def numbers(arrived, topic):
+    return [int(payload) for name, payload in arrived if name == topic]
+
+
+class Story:
+    """Messages of QoS 2 that the gateway has acknowledged and stored, while the way to the broker was cut."""
+
+    def __init__(self, site, name, **upstream):
+        print("seed %s" % SEED)
+        self.random = random.Random("%s/%s" % (SEED, name))
+        self.site = site
+        self.upstream = ledger.Upstream(site).start()
+        self.gateway = site.gateway(upstream=dict({"uri": self.upstream.uri, "connect_timeout": "2s"}, **upstream),
+                                    store={"commit_interval": "5ms"}).start()
+        self.gateway.wait_upstream()
+        self.published = 0
+
+    def fill(self, n, topic="q/2"):
+        """The wire is shut meanwhile."""
+        self.upstream.wire.shut()
+        self.gateway.wait_log(r"upstream.*(lost|down|disconnected|closed)")
+        client = self.site.mqtt(self.gateway, "filler")
+        for i in range(self.published, self.published + n):
+            client.publish(topic, b"%d" % i, qos=2, wait=False)
+        until(lambda: client.client._out_messages == {}, "all PUBCOMPs")
+        client.close()
+        self.published += n
+
+    def kill_at_random(self):
+        """After the connection has come up, in the midst of what follows."""
+        self.gateway.start()
+        self.gateway.wait_upstream()
+        time.sleep(self.random.random() ** 2 * 0.12)
+        self.gateway.kill()
+
+    def check(self, topic="q/2"):
+        until(lambda: len(set(numbers(self.upstream.arrived, topic))) >= self.published, "all messages", 30)
+        time.sleep(0.3)  # a duplicate would come now
+        got = numbers(self.upstream.arrived, topic)
+        doubled = sorted(n for n, k in collections.Counter(got).items() if k > 1)
+        assert not doubled, "twice: %r" % doubled[:20]
+        return got
+
+
+def every_message_once(site, version):
+    story = Story(site, "once" + version, version=version, inflight="20", drain_rate="0")
+    story.fill(BURST * ROUNDS)
+    story.gateway.kill()
+    story.upstream.wire.open()
+    for _ in range(ROUNDS):
+        story.kill_at_random()
+        if len(story.upstream.arrived) >= story.published:
+            break
+    print("%d of %d arrived before the last kill" % (len(story.upstream.arrived), story.published))
+    story.gateway.start()
+    got = story.check()
+    late = [(a, b) for a, b in zip(got, got[1:]) if b < a]
+    assert not late, "out of order: %r" % late[:5]
+    assert story.gateway.counters().get("upstream.qos2_at_least_once", 0) == 0
+    story.gateway.stop()
+
+
+def test_every_message_once_with_5(site):
+    every_message_once(site, "5")
+
+
+def test_every_message_once_with_311(site):
+    every_message_once(site, "3.1.1")
+
+
+harness.run(test_every_message_once_with_5, test_every_message_once_with_311)
