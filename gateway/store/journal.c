@@ -39,6 +39,7 @@ struct segment *journal_segment_add(struct journal *j, struct segment_id id, uin
 
 	if (!s)
 		return NULL;
+	s->order = ++j->last_order;
 	s->id = id;
 	s->salt = id.salt;
 	s->size = size;
@@ -46,13 +47,18 @@ struct segment *journal_segment_add(struct journal *j, struct segment_id id, uin
 	list_append(&j->segments, &s->node);
 	j->n_segments++;
 	j->disk_bytes += journal_disk_size(s);
-	if (id.number >= j->next_number)
+	if (id.number >= j->next_number && id.number < SEGMENT_NUMBER_MAX)
 		j->next_number = id.number + 1;
 	return s;
 }
 
-/* Of a journal that began beyond its bound (which may have been lowered) nothing could be forgotten
- * nor copied together without some room on top. */
+uint32_t journal_present_order(const struct journal *j)
+{
+	return j->current ? j->current->order : j->last_order + 1;
+}
+
+/* Of a journal that began at its bound or beyond (the bound may have been lowered, files have come
+ * back) nothing could be forgotten nor copied together without some room on top. */
 uint64_t journal_bound(const struct journal *j)
 {
 	uint64_t max = (uint64_t)j->conf.max_bytes;
@@ -78,7 +84,7 @@ void journal_segment_free(struct journal *j, struct segment *s)
 	j->n_segments--;
 	j->disk_bytes -= journal_disk_size(s);
 	free(s);
-	if (j->disk_bytes <= (uint64_t)j->conf.max_bytes)
+	if (j->disk_bytes + j->segment_size <= (uint64_t)j->conf.max_bytes)
 		j->started_bytes = 0;
 }
 
@@ -325,6 +331,20 @@ void journal_status(const struct journal *j, struct journal_status *s)
 	};
 }
 
+/* Whatever stands where the lock file belongs gets another name. */
+static bool clear_lock_path(const struct journal *j)
+{
+	struct stat st;
+	char name[32];
+	uint32_t tag;
+
+	if (fstatat(j->dir_fd, "lock", &st, AT_SYMLINK_NOFOLLOW) < 0 || S_ISREG(st.st_mode))
+		return false;
+	random_bytes(&tag, sizeof(tag));
+	snprintf(name, sizeof(name), "lock-%08x.bad", tag);
+	return renameat(j->dir_fd, "lock", j->dir_fd, name) == 0;
+}
+
 static int lock_dir(struct journal *j)
 {
 	char path[PATH_MAX];
@@ -332,6 +352,8 @@ static int lock_dir(struct journal *j)
 
 	if (snprintf(path, sizeof(path), "%s/lock", j->conf.dir) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
+	if (clear_lock_path(j))
+		log_warn("journal %s: lock is no file, renamed", j->conf.dir);
 	j->lock_fd = file_lock(path, &holder);
 	if (j->lock_fd == -EAGAIN)
 		log_error(

@@ -88,7 +88,7 @@ static bool is_readable(const struct segment *s)
 static bool pins(const struct segment *a, const struct segment *b)
 {
 	return a != b && b->holds_forgets && (a->records > a->live || a->stale) &&
-	       a->forgets_lo != 0 && a->forgets_lo <= b->id.number && b->id.number <= a->forgets_hi;
+	       a->forgets_lo != 0 && a->forgets_lo <= b->order && b->order <= a->forgets_hi;
 }
 
 static bool is_pinned(const struct journal *j, const struct segment *b)
@@ -253,7 +253,7 @@ static void read_done(void *arg, struct job *job)
 	c->state = CLEAN_WALKING;
 	c->failed = false;
 	/* Every forget that the walk doesn't see in the index will stand here or later. */
-	c->from = j->current ? j->current->id.number : j->next_number;
+	c->from = journal_present_order(j);
 	go_on(j);
 }
 
@@ -379,7 +379,7 @@ static void settle(struct journal *j)
 		c->seg->damaged = false;
 	if (!c->failed && !c->evacuate) {
 		c->seg->forgets_lo = c->from;
-		c->seg->forgets_hi = MAX(c->seg->forgets_hi, j->next_number - 1);
+		c->seg->forgets_hi = MAX(c->seg->forgets_hi, j->last_order);
 	}
 	become_idle(j, c->failed);
 }

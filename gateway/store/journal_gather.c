@@ -232,7 +232,7 @@ int journal_gather_forgets(struct journal *j, struct seq_ranges *r, size_t *next
 
 void journal_gather_pending(struct journal *j, enum room_for who)
 {
-	uint32_t lo = j->current ? j->current->id.number : j->next_number;
+	uint32_t lo = journal_present_order(j);
 	struct list *pos;
 	size_t done = 0;
 
@@ -245,7 +245,7 @@ void journal_gather_pending(struct journal *j, enum room_for who)
 	list_for_each(pos, &j->segments) {
 		struct segment *s = list_entry(pos, struct segment, node);
 		if (s->dirty || s->stale)
-			widen(s, lo, j->next_number - 1);
+			widen(s, lo, j->last_order);
 		s->dirty = s->dirty && j->pending.n > 0;
 	}
 	j->forgets_due = j->forgets_due && j->pending.n > 0;
@@ -334,7 +334,7 @@ static void apply_moves(struct journal *j, const struct batch *b)
 		struct index_entry *e = index_find(&j->index, m->seq);
 		if (!e) {
 			/* Forgotten on the way: its forget may stand anywhere from the copy on. */
-			widen(m->to, m->to->id.number, j->next_number - 1);
+			widen(m->to, m->to->order, j->last_order);
 			continue;
 		}
 		uint32_t size = record_size(e->body_len);

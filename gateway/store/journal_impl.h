@@ -20,11 +20,11 @@
  *
  * How a forgotten record stays forgotten. A forget record must not go before the last copy of the
  * record it ends. Forgets stand in the same segment as their record or in a later one, so each
- * segment remembers from which to which number the forgets of its dead records stand [forgets_lo,
- * forgets_hi]; a segment that holds forgets is "pinned" while it lies in the interval of another
- * one. To unpin, the dead records of that other one are restated: its file is read, all its dead
- * sequences are forgotten once more in the current segment, and after that commit its interval
- * begins there. The interval may be wider than the truth, never narrower. */
+ * segment remembers from which to which of them (by .order) the forgets of its dead records stand
+ * [forgets_lo, forgets_hi]; a segment that holds forgets is "pinned" while it lies in the interval
+ * of another one. To unpin, the dead records of that other one are restated: its file is read, all
+ * its dead sequences are forgotten once more in the current segment, and after that commit its
+ * interval begins there. The interval may be wider than the truth, never narrower. */
 
 #define SEGMENT_SIZE  (1u << 20)
 #define GATHER_MAX    (4u << 20)   /* bytes not yet on disk; past it appends are refused */
@@ -34,14 +34,15 @@
 #define RESERVE_FILES 2  /* segments that only forgets, copies and probes may open */
 
 struct segment {
-	struct list node;     /* in journal.segments, in order of number */
+	struct list node;     /* in journal.segments */
+	uint32_t order;       /* its place there, growing; a file's name may be anything */
 	struct segment_id id; /* the file's name */
 	uint32_t salt;        /* of its records; differs from id.salt only in a renamed file */
 	uint32_t size;        /* of the file */
 	uint32_t used;        /* where the next record begins */
 	uint32_t records, live;
 	uint64_t live_bytes;
-	uint32_t forgets_lo, forgets_hi; /* numbers; 0: none written */
+	uint32_t forgets_lo, forgets_hi; /* orders; 0: none written */
 	unsigned busy;                   /* chunks under way to it */
 	bool sealed;                     /* takes no more records */
 	bool holds_forgets;
@@ -90,7 +91,7 @@ struct cleaner {
 	struct segment *seg; /* borrowed; what it works on */
 	struct segment_scan scan;
 	struct seq_ranges dead;
-	uint32_t from;      /* number of the current segment when the walk began */
+	uint32_t from;      /* order of the current segment when the walk began */
 	unsigned unsettled; /* batches under way with its work */
 	bool failed;
 	bool due;              /* something changed that may make work */
@@ -107,9 +108,10 @@ struct journal {
 	struct list segments;
 	unsigned n_segments;
 	uint64_t disk_bytes;
-	uint64_t started_bytes;  /* past max_bytes at the start, and not yet back within; else 0 */
+	uint64_t started_bytes;  /* of a start too near to max_bytes or past it, until there is room
+				    again; else 0 */
 	struct segment *current; /* NULL: the next record opens one */
-	uint32_t next_number;
+	uint32_t next_number, last_order;
 	uint64_t next_seq;
 
 	struct index index;
@@ -142,6 +144,8 @@ struct journal {
 
 /* journal.c */
 struct segment *journal_segment_add(struct journal *j, struct segment_id id, uint32_t size);
+/* Of the segment that takes the next record. */
+uint32_t journal_present_order(const struct journal *j);
 void journal_segment_free(struct journal *j, struct segment *s);
 uint64_t journal_disk_size(const struct segment *s); /* whole blocks */
 /* Most bytes for all but the callers' records. */

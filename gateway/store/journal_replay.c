@@ -26,9 +26,10 @@ struct recovery {
 	struct seq_ranges dead;
 	struct segment *seg;   /* being scanned */
 	uint32_t end;          /* of its last whole record */
-	uint32_t last_forgets; /* greatest number of a segment that holds forgets */
+	uint32_t last_forgets; /* order of the last segment that holds forgets */
 	uint64_t max_seq;
 	bool damage;       /* more than a torn tail */
+	bool misnamed;     /* some file's name may not be the one it was given */
 	int quarantine_fd; /* -1: not opened, or full */
 	bool quarantine_tried;
 	unsigned quarantine_files;
@@ -98,12 +99,14 @@ static void on_damage(void *arg, uint32_t offset, struct span bytes, bool torn)
 
 /* ---- Scanning ---- */
 
+/* Numbers that are none of ours come first: what is written from now on comes last. */
 static int compare_ids(const void *a, const void *b)
 {
 	const struct segment_id *x = a, *y = b;
+	uint32_t m = x->number + SEGMENT_NUMBER_MAX, n = y->number + SEGMENT_NUMBER_MAX;
 
-	if (x->number != y->number)
-		return x->number < y->number ? -1 : 1;
+	if (m != n)
+		return m < n ? -1 : 1;
 	return x->salt < y->salt ? -1 : x->salt > y->salt;
 }
 
@@ -147,7 +150,7 @@ static int take_record(struct recovery *r, const struct record *rec)
 	r->end = rec->offset + record_size(rec->body.len);
 	if (rec->type == RECORD_FORGET) {
 		r->seg->holds_forgets = true;
-		r->last_forgets = r->seg->id.number;
+		r->last_forgets = r->seg->order;
 		return seq_ranges_decode(&r->dead, rec->body) == -ENOMEM ? -ENOMEM : 0;
 	}
 	if (index_reserve(&j->index) < 0)
@@ -188,8 +191,11 @@ static int scan_image(
 	r->seg = journal_segment_add(r->j, id, (uint32_t)image.len);
 	if (!r->seg)
 		return -ENOMEM;
-	if (segment_header_decode(image, &inside, &first_seq) == 0 && first_seq <= SEQ_MAX)
+	int bad = segment_header_decode(image, &inside, &first_seq);
+	if (bad == 0 && first_seq <= SEQ_MAX)
 		r->max_seq = MAX(r->max_seq, first_seq);
+	if (bad < 0 || inside.number != id.number || id.number >= SEGMENT_NUMBER_MAX)
+		r->seg->damaged = r->misnamed = true;
 	r->seg->salt = scan.salt;
 	r->seg->sealed = true;
 	r->seg->unread = r->seg->stale = unread;
@@ -213,7 +219,8 @@ static int scan_file(struct recovery *r, struct segment_id id)
 	int err = segment_load(r->j->dir_fd, segment_name(id, name), &bytes, &len, &unread);
 
 	/* Also the number of a file that can't be used is taken. */
-	r->j->next_number = MAX(r->j->next_number, id.number + 1);
+	if (id.number < SEGMENT_NUMBER_MAX)
+		r->j->next_number = MAX(r->j->next_number, id.number + 1);
 	if (err < 0) {
 		log_warn("journal %s: %s: %s, left alone", r->j->conf.dir, name, strerror(-err));
 		return err == -ENOMEM ? err : 0;
@@ -276,14 +283,15 @@ static void keep_live(struct recovery *r)
 	x->n = kept;
 }
 
-/* Which segment holds whose forgets is not known any more: all from the segment's own on may. */
+/* Which segment holds whose forgets is not known any more: all from the segment's own on may; all
+ * at all, where the names can't be trusted. */
 static void assume_pins(struct recovery *r)
 {
 	struct list *pos;
 
 	list_for_each(pos, &r->j->segments) {
 		struct segment *s = list_entry(pos, struct segment, node);
-		s->forgets_lo = s->id.number;
+		s->forgets_lo = r->misnamed ? 1 : s->order;
 		s->forgets_hi = r->last_forgets;
 	}
 	r->j->clean.due = true;
@@ -340,12 +348,12 @@ static void tell(const struct recovery *r)
 
 static void check_bound(struct journal *j)
 {
-	if (j->disk_bytes <= (uint64_t)j->conf.max_bytes)
-		return;
-	j->started_bytes = j->disk_bytes;
-	log_warn("journal %s: %" PRIu64 " bytes, more than max_bytes (%" PRId64
-		 "): takes nothing new until enough of it is done with",
-		j->conf.dir, j->disk_bytes, j->conf.max_bytes);
+	if (j->disk_bytes + j->segment_size > (uint64_t)j->conf.max_bytes)
+		j->started_bytes = j->disk_bytes;
+	if (j->disk_bytes > (uint64_t)j->conf.max_bytes)
+		log_warn("journal %s: %" PRIu64 " bytes, more than max_bytes (%" PRId64
+			 "): takes nothing new until enough of it is done with",
+			j->conf.dir, j->disk_bytes, j->conf.max_bytes);
 }
 
 int journal_recover(

@@ -32,6 +32,8 @@
 struct segment_id {
 	uint32_t number, salt;
 };
+/* Numbers from here on are none of ours: a file was renamed. (2^31 segments are 2 PB.) */
+#define SEGMENT_NUMBER_MAX (UINT32_C(1) << 31)
 
 /* "0000002a-9f3ac2e1.seg"; `buf` has SEGMENT_NAME_MAX octets. */
 const char *segment_name(struct segment_id id, char *buf);

@@ -74,12 +74,12 @@ static inline int fixture_replay(void *arg, uint64_t seq, struct span body)
 	return seq == f->refuse_seq ? -1 : 0;
 }
 
-static inline void fixture_init(struct fixture *f, int64_t max_bytes)
+static inline void fixture_init_in(struct fixture *f, const char *parent, int64_t max_bytes)
 {
 	memset(f, 0, sizeof(*f));
 	log_set_level(LOG_LEVEL_ERROR);
 	clock_freeze(1000000, 1700000000000);
-	strcpy(f->dir, "/tmp/tg-journal-XXXXXX");
+	snprintf(f->dir, sizeof(f->dir), "%.30s/tg-journal-XXXXXX", parent);
 	assert_non_null(mkdtemp(f->dir));
 	f->base = event_base_new();
 	f->conf = (struct store_conf){
@@ -89,6 +89,11 @@ static inline void fixture_init(struct fixture *f, int64_t max_bytes)
 		f->types[i] = (struct typed){ f, i };
 		f->handlers[i] = (struct journal_handler){ fixture_replay, &f->types[i] };
 	}
+}
+
+static inline void fixture_init(struct fixture *f, int64_t max_bytes)
+{
+	fixture_init_in(f, "/tmp", max_bytes);
 }
 
 static inline void fixture_open(struct fixture *f)

@@ -347,8 +347,8 @@ static bool pinned(const struct journal *j, const struct segment *b)
 
 	list_for_each(pos, &j->segments) {
 		const struct segment *a = container_of(pos, const struct segment, node);
-		if (a != b && (a->records > a->live || a->stale) && a->forgets_lo <= b->id.number &&
-			b->id.number <= a->forgets_hi)
+		if (a != b && (a->records > a->live || a->stale) && a->forgets_lo <= b->order &&
+			b->order <= a->forgets_hi)
 			return true;
 	}
 	return false;

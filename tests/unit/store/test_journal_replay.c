@@ -177,8 +177,8 @@ static void a_segment_copied_twice_is_replayed_once(void **state)
 	fail_unlinks();
 	journal_forget(f.j, f.seen[0].seq);
 	fixture_second(&f);
-	assert_true(older->forgets_lo <= f.j->current->id.number);
-	assert_true(older->forgets_hi >= f.j->current->id.number);
+	assert_true(older->forgets_lo <= f.j->current->order);
+	assert_true(older->forgets_hi >= f.j->current->order);
 	allow_unlinks();
 	fixture_reopen(&f);
 	assert_int_equal(f.n_seen, 4);
