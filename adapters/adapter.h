@@ -3,6 +3,7 @@
 
 #include "gateway/base/conf.h"
 #include "gateway/core/limits.h"
+#include "gateway/core/rewrite.h"
 #include "gateway/core/router.h"
 #include "gateway/core/session.h"
 
@@ -14,6 +15,7 @@ struct env {
 	struct router *router;
 	struct sessions *sessions;
 	const char *gateway_id;
+	const struct rewrite *rewrite; /* for struct scope; NULL: no rules */
 };
 
 /* The contract of a protocol adapter. All is called in the loop's thread. */

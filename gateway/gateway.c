@@ -10,6 +10,7 @@
 #include "gateway/core/keeper.h"
 #include "gateway/core/limits.h"
 #include "gateway/core/receipt.h"
+#include "gateway/core/rewrite.h"
 #include "gateway/core/record.h"
 #include "gateway/core/router.h"
 #include "gateway/core/session.h"
@@ -52,6 +53,7 @@ struct gateway {
 	struct router *router;
 	struct sessions *sessions;
 	struct autosub autosub;
+	struct rewrite rewrite;
 	struct journal *journal; /* NULL: memory only */
 	struct keeper *keeper;
 	struct backlog *backlog; /* NULL without an upstream, as are exchanges */
@@ -120,11 +122,14 @@ static int start_hub(struct gateway *g)
 	g->sessions = sessions_new(g->router, &sc);
 	autosub_load(&g->autosub, g->conf);
 	sessions_set_autosub(g->sessions, &g->autosub);
+	if (rewrite_load(&g->rewrite, g->conf) < 0)
+		return -ENOMEM;
 	g->env = (struct env){
 		.base = g->base,
 		.router = g->router,
 		.sessions = g->sessions,
 		.gateway_id = g->id,
+		.rewrite = &g->rewrite,
 	};
 	return 0;
 }
@@ -286,6 +291,8 @@ static bool apply_conf(struct gateway *g, const struct conf *conf)
 	sessions_set_conf(g->sessions, &sc);
 	set_keeper_conf(g, conf);
 	autosub_load(&g->autosub, conf);
+	if (rewrite_load(&g->rewrite, conf) < 0)
+		all = false;
 	sys_set_interval(g->sys, sys_interval_ms(conf));
 	gateway_apply_log_level(conf);
 	return all;
@@ -589,6 +596,7 @@ void gateway_free(struct gateway *g)
 	if (g->router)
 		router_free(g->router);
 	keeper_free(g->keeper);
+	rewrite_clear(&g->rewrite);
 	if (g->journal)
 		journal_close(g->journal, JOURNAL_END_MS);
 	for (size_t i = 0; i < N_SIGNALS; i++)

@@ -4,6 +4,7 @@
 #include "gateway/base/log.h"
 #include "gateway/core/autosub.h"
 #include "gateway/core/limits.h"
+#include "gateway/core/rewrite.h"
 #include "gateway/core/router.h"
 #include "gateway/gateway_conf.h"
 #include "gateway/store/journal.h"
@@ -99,6 +100,7 @@ const struct conf_section *const gateway_sections[] = {
 	&cap_conf_section,
 	&mqtt_conf_section,
 	&autosub_conf_section,
+	&rewrite_conf_section,
 	&limits_conf_section,
 	&store_conf_section,
 	&log_section,

@@ -2,6 +2,7 @@
 
 #include "adapters/coap/cap_client.h"
 #include "adapters/coap/cap_request.h"
+#include "gateway/core/scope.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -51,6 +52,16 @@ static const struct conf_row rows[] = {
 		.offset = AT(allow_plain),
 		.def = "no",
 		.help = "Allow listeners without DTLS on other addresses than loopback." },
+	{ .key = "mountpoint",
+		.type = CONF_STRING,
+		.offset = AT(mountpoint),
+		.max = 1024,
+		.check = scope_check_mountpoint,
+		.sample = "coap/",
+		.help = "Put in front of every topic that these devices publish or read, and taken "
+			"off what they are told: they see nothing outside of it, $SYS neither. %c "
+			"stands for the client id and %u for the user name of the request; "
+			"requests without such a name, or with one of + # / in it, are refused." },
 	{ .key = "max_payload",
 		.type = CONF_SIZE,
 		.offset = AT(max_payload),
@@ -174,7 +185,15 @@ static void stop(void *self)
 		cap_listener_free(list_first(&cap->listeners, struct cap_listener, node));
 	timer_disarm(&cap->sweep);
 	timer_disarm(&cap->again);
+	free(cap->mountpoint);
 	free(cap);
+}
+
+static void configure(struct cap *cap, const struct cap_conf *c)
+{
+	cap->conf = *c;
+	cap->conf.listen = (struct conf_list){ 0 };
+	cap->conf.mountpoint = NULL;
 }
 
 static int start(const struct env *env, const struct conf *conf, void **self)
@@ -184,8 +203,8 @@ static int start(const struct env *env, const struct conf *conf, void **self)
 
 	traffic_register(&cap_traffic);
 	cap->env = *env;
-	cap->conf = *c;
-	cap->conf.listen = (struct conf_list){ 0 };
+	configure(cap, c);
+	cap->mountpoint = c->mountpoint ? must_strdup(c->mountpoint) : NULL;
 	list_init(&cap->listeners);
 	for (size_t i = 0; i < CAP_BUCKETS; i++)
 		list_init(&cap->buckets[i]);
@@ -221,8 +240,7 @@ static int reload(void *self, const struct conf *conf)
 	/* Without its section it goes on as it was until a restart. */
 	if (!c)
 		return 0;
-	cap->conf = *c;
-	cap->conf.listen = (struct conf_list){ 0 };
+	configure(cap, c);
 	return 0;
 }
 

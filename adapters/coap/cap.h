@@ -26,6 +26,7 @@ struct cap_conf {
 	int64_t clients, observers, observers_per_client, notify_queue, uploads;
 	int prove_address; /* enum cap_prove */
 	int64_t session_timeout_ms;
+	const char *mountpoint; /* NULL: none */
 };
 
 /* Notifications that leave in one turn: a burst to many at once overruns the receive buffer with
@@ -44,7 +45,8 @@ extern struct traffic cap_traffic;
 
 struct cap {
 	struct env env;
-	struct cap_conf conf; /* `listen` is empty: it is used at the start only */
+	struct cap_conf conf; /* without `listen` and `mountpoint`: those of the start count */
+	char *mountpoint;     /* owned; NULL: none */
 	struct list listeners;
 	struct list buckets[CAP_BUCKETS]; /* of cap_client.chain */
 	struct list by_age;               /* of cap_client.age, longest silent first */

@@ -6,6 +6,7 @@
 #include "adapters/coap/cap_map.h"
 #include "gateway/base/reap.h"
 #include "gateway/core/receipt.h"
+#include "gateway/core/scope.h"
 
 struct cap_observe;
 struct cap_answered;
@@ -70,6 +71,12 @@ void cap_client_heard(struct cap_client *c);
 void cap_client_end(struct cap_client *c);
 /* Those silent for session_timeout that observe nothing and wait for nothing. */
 void cap_clients_sweep(struct cap *cap);
+
+/* Between the topics of the client and those of the hub. */
+static inline struct scope cap_client_scope(const struct cap_client *c)
+{
+	return (struct scope){ c->cap->env.rewrite, c->cap->mountpoint, &c->who };
+}
 
 /* Asks the policy once per set of credentials; without any in the request those accepted before go
  * on. */

@@ -180,16 +180,21 @@ uint32_t cap_observe_next(struct cap_observe *o)
 coap_pdu_t *cap_observe_pdu(
 	struct cap_observe *o, struct message *m, coap_pdu_type_t type, uint16_t mid)
 {
+	const struct scope scope = cap_client_scope(o->client);
 	coap_session_t *session = o->client->session;
 	struct span payload = message_payload(m);
 	struct cap_answer a;
+	struct span shown;
+
+	if (!scope_leave(&scope, message_topic(m), &shown))
+		return NULL;
 
 	cap_answer_init(&a, COAP_RESPONSE_CODE(205));
 	a.observe = cap_observe_next(o);
 	if (payload.len)
 		cap_answer_describe(&a, m);
 	if (o->wildcard)
-		a.location = message_topic(m);
+		a.location = shown;
 	cap_answer_slice(&a, payload, 0, CAP_SZX_MAX, false, o->token_len,
 		coap_session_max_pdu_size(session));
 	if (a.block2 != -1)

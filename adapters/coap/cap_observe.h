@@ -36,7 +36,7 @@ enum reason cap_observe_register(struct cap_request *rq, struct cap_observe **ou
 void cap_observe_cancel(struct cap_request *rq);
 /* Unsubscribes; what is queued for it is dropped. */
 void cap_observe_end(struct cap_observe *o);
-/* The notification as a PDU, NULL: no memory. */
+/* The notification as a PDU. NULL: no memory, or outside of the client's mountpoint. */
 coap_pdu_t *cap_observe_pdu(
 	struct cap_observe *o, struct message *m, coap_pdu_type_t type, uint16_t mid);
 /* RST to an unconfirmable notification. NULL: not ours, or not the last one. */

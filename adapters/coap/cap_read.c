@@ -69,14 +69,16 @@ static bool may_receive(struct cap_request *rq, struct span topic)
 static void list_one(struct message *m, void *arg)
 {
 	struct listing *l = arg;
+	const struct scope scope = cap_client_scope(l->rq->client);
 	size_t before = l->out.len;
+	struct span shown;
 
-	if (l->out.bad || !may_receive(l->rq, message_topic(m)))
+	if (l->out.bad || !may_receive(l->rq, message_topic(m)) ||
+		!scope_leave(&scope, message_topic(m), &shown))
 		return;
 	if (before)
 		wr_u8(&l->out, ',');
-	cap_link_write(
-		&l->out, message_topic(m), cap_format_of(message_props(m)), message_payload(m).len);
+	cap_link_write(&l->out, shown, cap_format_of(message_props(m)), message_payload(m).len);
 	if (l->out.bad)
 		l->out.len = before;
 }
@@ -215,7 +217,7 @@ void cap_read(struct cap_request *rq)
 	else if (read_on(rq))
 		return;
 	else if (rq->path.target == CAP_ROOT)
-		read_list(rq, span_str("#"));
+		read_list(rq, topic);
 	else if (rq->observe == 0)
 		observe_topic(rq, topic);
 	else if (topic_has_wildcard(topic))

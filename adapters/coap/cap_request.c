@@ -205,11 +205,9 @@ static bool repeated(struct cap_request *rq)
 	return true;
 }
 
-static void serve(struct cap_request *rq)
+static void dispatch(struct cap_request *rq)
 {
-	if (rq->path.target == CAP_NOWHERE)
-		cap_reply_code(rq, COAP_RESPONSE_CODE(404));
-	else if (rq->method == COAP_REQUEST_CODE_GET)
+	if (rq->method == COAP_REQUEST_CODE_GET)
 		cap_read(rq);
 	else if (rq->path.target != CAP_TOPIC)
 		cap_reply_code(rq, COAP_RESPONSE_CODE(405));
@@ -219,6 +217,33 @@ static void serve(struct cap_request *rq)
 		cap_delete(rq);
 	else
 		cap_reply_code(rq, COAP_RESPONSE_CODE(405));
+}
+
+/* The collection /ps is the listing of all topics. */
+static struct span written_topic(const struct cap_request *rq)
+{
+	return rq->path.target == CAP_ROOT ? span_str("#") : cap_path_topic(&rq->path);
+}
+
+static void serve(struct cap_request *rq)
+{
+	const struct scope scope = cap_client_scope(rq->client);
+	bool reads = rq->method == COAP_REQUEST_CODE_GET || rq->path.target == CAP_ROOT;
+	uint8_t buf[SCOPE_TEXT_MAX];
+	enum reason r = R_SUCCESS;
+
+	if (rq->path.target == CAP_NOWHERE) {
+		cap_reply_code(rq, COAP_RESPONSE_CODE(404));
+		return;
+	}
+	rq->topic = written_topic(rq);
+	if (rq->path.target != CAP_WELL_KNOWN)
+		r = scope_enter(&scope, reads ? REWRITE_SUBSCRIBE : REWRITE_PUBLISH, rq->topic, buf,
+			&rq->topic);
+	if (reason_failed(r))
+		cap_reply_code(rq, cap_code_of(r, 0));
+	else
+		dispatch(rq);
 }
 
 static void refuse(struct cap_request *rq, uint8_t code)

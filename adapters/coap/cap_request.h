@@ -22,6 +22,7 @@ struct cap_request {
 	struct span token;
 	size_t size; /* on the wire */
 	struct cap_path path;
+	struct span topic; /* of the hub, for `path`: while a method is served */
 	struct cap_query query;
 	struct cap_etags etags, if_match;
 	bool if_none_match;
@@ -39,7 +40,7 @@ bool cap_etags_match(const struct cap_etags *tags, const struct message *m);
 
 static inline struct span cap_request_topic(const struct cap_request *rq)
 {
-	return cap_path_topic(&rq->path);
+	return rq->topic;
 }
 
 /* The ways to end a handler: exactly one is called. */

@@ -2,6 +2,7 @@
 
 #include "adapters/adapter.h"
 #include "adapters/mqtt/mq_listen.h"
+#include "gateway/core/scope.h"
 
 #include <string.h>
 
@@ -54,9 +55,20 @@ static const struct conf_row mqtt_rows[] = {
 		.offset = AT(allow_plain),
 		.def = "no",
 		.help = "Allows listeners without TLS on addresses other than loopback." },
+	{ .key = "mountpoint",
+		.type = CONF_STRING,
+		.offset = AT(mountpoint),
+		.max = 1024,
+		.check = scope_check_mountpoint,
+		.sample = "site/%c/",
+		.help = "Put in front of every topic that the clients of these listeners publish "
+			"or subscribe to, and taken off what they get: they see nothing outside of "
+			"it, $SYS neither. %c stands for the client id and %u for the user name; a "
+			"client without such a name, or with one of + # / in it, is refused." },
 	{ .key = "max_connections",
 		.type = CONF_INT,
 		.offset = AT(max_connections),
+		.base_only = true,
 		.min = 1,
 		.max = 1000000,
 		.def = "1000",
@@ -83,6 +95,7 @@ static const struct conf_row mqtt_rows[] = {
 	{ .key = "max_handshakes",
 		.type = CONF_INT,
 		.offset = AT(max_handshakes),
+		.base_only = true,
 		.min = 1,
 		.max = 100000,
 		.def = "200",
@@ -167,20 +180,23 @@ bool mq_conf_wants_tls(const struct mqtt_conf *mc)
 	return false;
 }
 
-static int check_listeners(
-	const struct conf *conf, const struct mqtt_conf *mc, struct conf_error *err)
+static int check_listeners(const struct conf *conf, const char *name, const struct mqtt_conf *mc,
+	struct conf_error *err)
 {
 	struct mq_place p;
 
+	if (strcmp(name, mqtt_conf_section.name) != 0 && !conf_is_set(conf, name, "listen"))
+		return conf_fail(
+			err, conf, name, "listen", "is missing; each group has its own listeners");
 	if (mc->listen.n == 0)
-		return conf_fail(err, conf, "mqtt", "listen",
+		return conf_fail(err, conf, name, "listen",
 			"no address; leave the section out to have no MQTT listener");
 	if (!mc->ws_path)
-		return conf_fail(err, conf, "mqtt", "ws_path", "empty; a path, such as /mqtt");
+		return conf_fail(err, conf, name, "ws_path", "empty; a path, such as /mqtt");
 	for (size_t i = 0; i < mc->listen.n; i++)
 		if (!mc->allow_plain && mq_listen_parse(mc->listen.items[i], &p) == 0 && !p.tls &&
 			!addr_is_loopback(&p.addr))
-			return conf_fail(err, conf, "mqtt", "listen",
+			return conf_fail(err, conf, name, "listen",
 				"%s is open to the network without encryption; set allow_plain = "
 				"yes if that is meant",
 				mc->listen.items[i]);
@@ -188,7 +204,8 @@ static int check_listeners(
 }
 
 /* What is configured is tried: a certificate that does not fit is told now, not to a client. */
-static int check_tls(const struct conf *conf, const struct mqtt_conf *mc, struct conf_error *err)
+static int check_tls(const struct conf *conf, const char *name, const struct mqtt_conf *mc,
+	struct conf_error *err)
 {
 	struct mq_tls_error te;
 	struct ssl_ctx_st *ctx;
@@ -196,20 +213,21 @@ static int check_tls(const struct conf *conf, const struct mqtt_conf *mc, struct
 	if (!mq_conf_wants_tls(mc))
 		return 0;
 	if (!mc->tls.cert_file && !mc->tls.psk_file)
-		return conf_fail(err, conf, "mqtt", "listen",
+		return conf_fail(err, conf, name, "listen",
 			"mqtts:// and wss:// need a certificate; set cert_file and key_file (or "
 			"psk_file)");
 	if (mq_tls_context_new(&mc->tls, &ctx, &te) < 0)
-		return conf_fail(err, conf, "mqtt", te.key, "%s", te.text);
+		return conf_fail(err, conf, name, te.key, "%s", te.text);
 	mq_tls_context_free(ctx);
 	return 0;
 }
 
 static int mqtt_check(const struct conf *conf, void *section, struct conf_error *err)
 {
-	int e = check_listeners(conf, section, err);
+	const char *name = conf_section_name(conf, section);
+	int e = check_listeners(conf, name, section, err);
 
-	return e ? e : check_tls(conf, section, err);
+	return e ? e : check_tls(conf, name, section, err);
 }
 
 const struct conf_section mqtt_conf_section = {
@@ -221,5 +239,8 @@ const struct conf_section mqtt_conf_section = {
 	.n_rows = ARRAY_SIZE(mqtt_rows),
 	.optional = true,
 	.in_sample = true,
+	.named = "A further group of listeners, for clients that are served by other values: a "
+		 "mountpoint, or certificates. It has its own listen; what it does not set is as "
+		 "in [mqtt].",
 	.check = mqtt_check,
 };

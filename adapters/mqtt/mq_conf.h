@@ -4,7 +4,8 @@
 #include "adapters/mqtt/mq_tls.h"
 #include "gateway/base/conf.h"
 
-/* Section [mqtt]; the rows are in mq_conf.c, the section is mqtt_conf_section (adapter.h). */
+/* Section [mqtt], or [mqtt.NAME]: a further group of listeners; the rows are in mq_conf.c, the
+ * section is mqtt_conf_section (adapter.h). */
 struct mqtt_conf {
 	struct conf_list listen;
 	bool allow_plain;
@@ -15,6 +16,7 @@ struct mqtt_conf {
 	const char *ws_path;
 	struct conf_list ws_origins;
 	struct mq_tls_conf tls;
+	const char *mountpoint; /* NULL: none */
 };
 
 /* Is one of the listeners mqtts:// or wss://? */

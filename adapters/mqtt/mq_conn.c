@@ -1,5 +1,6 @@
 #include "adapters/mqtt/mq_conn.h"
 
+#include "adapters/mqtt/mq_group.h"
 #include "adapters/mqtt/mq_tls.h"
 #include "adapters/mqtt/mq_ws_stream.h"
 #include "adapters/mqtt/mqtt.h"
@@ -25,6 +26,15 @@ const char *mq_conn_name(const struct mq_conn *c, char *buf)
 	snprintf(buf, MQ_NAME_MAX, "%s%s%s", s ? s->who.client_id : "", s ? " " : "",
 		addr_text(&c->peer, addr));
 	return buf;
+}
+
+struct scope mq_conn_scope(const struct mq_conn *c)
+{
+	return (struct scope){
+		.rewrite = c->mqtt->env.rewrite,
+		.mountpoint = c->group->mountpoint,
+		.who = &c->link.session->who,
+	};
 }
 
 void mq_conn_mark(struct mq_conn *c)
@@ -373,18 +383,21 @@ static bool conn_open_stream(struct mq_conn *c, int fd, bool tls, bool ws)
 	struct mqtt *m = c->mqtt;
 
 	mq_tcp_init(&c->tcp, fd);
-	c->stream = tls ? mq_tls_stream_new(m->tls, fd, &m->handshakes) : &c->tcp.stream;
+	c->stream = tls ? mq_tls_stream_new(c->group->tls, fd, &m->handshakes) : &c->tcp.stream;
 	if (c->stream && ws)
-		c->stream = mq_ws_stream_new(c->stream, &m->ws);
+		c->stream = mq_ws_stream_new(c->stream, &c->group->ws);
 	return c->stream;
 }
 
-bool mq_conn_new(struct mqtt *m, int fd, const struct addr *peer, bool tls, bool ws)
+bool mq_conn_new(struct mq_group *g, int fd, const struct addr *peer, bool tls, bool ws)
 {
+	struct mqtt *m = g->mqtt;
 	struct mq_conn *c = calloc(1, sizeof(*c));
 
-	if (c)
+	if (c) {
 		c->mqtt = m;
+		c->group = g;
+	}
 	if (!c || !conn_open_stream(c, fd, tls, ws)) {
 		free(c);
 		close(fd);
@@ -398,7 +411,7 @@ bool mq_conn_new(struct mqtt *m, int fd, const struct addr *peer, bool tls, bool
 	mq_out_init(&c->out, &m->outputs);
 	event_assign(&c->io, m->env.base, fd, EV_PERSIST, on_io, c); /* conn_watch() adds it */
 	timer_init(&c->timer, on_timer);
-	timer_arm(&c->timer, m->connect_timeout_ms);
+	timer_arm(&c->timer, g->connect_timeout_ms);
 	list_append(&m->conns, &c->node);
 	m->n_conns++;
 	mq_conn_mark(c);

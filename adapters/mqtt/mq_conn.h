@@ -6,12 +6,14 @@
 #include "adapters/mqtt/mq_out.h"
 #include "adapters/mqtt/mq_stream.h"
 #include "gateway/base/addr.h"
+#include "gateway/core/scope.h"
 #include "gateway/core/session.h"
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
 struct mqtt;
+struct mq_group;
 
 /* A turn's work for one client is bounded, so that a flat-out sender starves nobody. */
 #define MQ_PACKETS_PER_TURN 64
@@ -45,10 +47,11 @@ struct mq_v5 {
 /* One client's socket. */
 struct mq_conn {
 	struct link link;
-	struct mqtt *mqtt; /* borrowed */
-	struct list node;  /* in mqtt->conns */
-	struct list turn;  /* in mqtt->turn */
-	struct event io;   /* one for both directions: an idle client should cost little */
+	struct mqtt *mqtt;      /* borrowed */
+	struct mq_group *group; /* borrowed: whose listener it came by */
+	struct list node;       /* in mqtt->conns */
+	struct list turn;       /* in mqtt->turn */
+	struct event io;        /* one for both directions: an idle client should cost little */
 	struct addr peer;
 	struct mq_stream *stream; /* owned; `tcp`, or what stands above it */
 	struct mq_tcp tcp;        /* its descriptor is owned */
@@ -74,7 +77,7 @@ struct mq_conn {
 
 /* Takes the socket over, to speak TLS and WebSocket on it as asked for. False: no memory, the
  * socket is closed. */
-bool mq_conn_new(struct mqtt *m, int fd, const struct addr *peer, bool tls, bool ws);
+bool mq_conn_new(struct mq_group *g, int fd, const struct addr *peer, bool tls, bool ws);
 /* The end of the connection: no packet is taken any more; what was written so far leaves with the
  * turn. `how` says what becomes of the session that is attached. */
 void mq_conn_close(struct mq_conn *c, enum detach how, enum reason why);
@@ -86,6 +89,9 @@ void mq_conn_turn(struct mq_conn *c);
 void mq_conn_mark(struct mq_conn *c);
 /* Takes packets that wait in `in`, as many as a turn may. */
 void mq_conn_process(struct mq_conn *c);
+
+/* Between the topics of the client and those of the hub; of an open connection. */
+struct scope mq_conn_scope(const struct mq_conn *c);
 
 /* mq_send.c. Packets without a payload; their version is filled in. */
 void mq_conn_send(struct mq_conn *c, const struct mq_packet *p);
@@ -122,7 +128,7 @@ void mq_publish_retry(struct mq_conn *c);
 /* More PUBLISH packets can be taken: nothing is held, or only what a PUBREL may set free. */
 bool mq_publish_room(const struct mq_conn *c);
 void mq_publish_clear(struct mq_conn *c);
-/* A message with the properties that travel with it; NULL: no memory. */
+/* A message with the properties that travel with it; NULL: no memory. The topic is the hub's. */
 struct message *mq_message_new(const struct mq_publish *pub, struct span props, uint64_t origin);
 /* MQTT 5.0, 3.3.2.3.2: a payload that is said to be text is text. */
 bool mq_payload_well_formed(struct span payload, struct span props);

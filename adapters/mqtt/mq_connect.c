@@ -1,5 +1,6 @@
 #include "adapters/mqtt/mq_conn.h"
 
+#include "adapters/mqtt/mq_group.h"
 #include "adapters/mqtt/mq_props.h"
 #include "adapters/mqtt/mqtt.h"
 #include "gateway/base/count.h"
@@ -19,6 +20,7 @@ static struct count refused = COUNT("mqtt.connects_refused");
 /* What was agreed on, for CONNACK and the log. */
 struct terms {
 	char client_id[CLIENT_ID_MAX + 1];
+	char *username; /* owned; NULL: none */
 	uint32_t wanted_expiry_s, expiry_s;
 	uint16_t keepalive_s;
 	bool present;
@@ -110,8 +112,12 @@ static enum reason choose_client_id(const struct mq_connect *con, char id[CLIENT
 	return R_SUCCESS;
 }
 
-static enum reason make_will(const struct mq_connect *con, struct message **will)
+/* What the client may call its will is what it could publish. */
+static enum reason make_will(
+	const struct scope *scope, const struct mq_connect *con, struct message **will)
 {
+	uint8_t buf[SCOPE_TEXT_MAX];
+
 	*will = NULL;
 	if (!con->has_will)
 		return R_SUCCESS;
@@ -125,6 +131,9 @@ static enum reason make_will(const struct mq_connect *con, struct message **will
 		.qos = con->will_qos,
 		.retain = con->will_retain,
 	};
+	enum reason why = scope_enter(scope, REWRITE_PUBLISH, pub.topic, buf, &pub.topic);
+	if (reason_failed(why))
+		return why;
 	*will = mq_message_new(&pub, con->will_props, ORIGIN_GATEWAY);
 	return *will ? R_SUCCESS : R_QUOTA;
 }
@@ -134,6 +143,7 @@ static void agree(const struct mq_conn *c, const struct mq_packet *p, struct ter
 {
 	const struct mqtt *m = c->mqtt;
 	const struct mq_connect *con = &p->connect;
+	uint16_t most = c->group->max_keepalive_s;
 
 	t->keepalive_s = con->keepalive_s;
 	t->wanted_expiry_s = t->expiry_s = con->clean_start ? 0 : UINT32_MAX;
@@ -142,8 +152,8 @@ static void agree(const struct mq_conn *c, const struct mq_packet *p, struct ter
 	t->wanted_expiry_s = mq_props_number(p->props, MQ_PROP_SESSION_EXPIRY, 0);
 	t->expiry_s =
 		m->max_expiry_s ? MIN(t->wanted_expiry_s, m->max_expiry_s) : t->wanted_expiry_s;
-	if (m->max_keepalive_s && (!t->keepalive_s || t->keepalive_s > m->max_keepalive_s))
-		t->keepalive_s = m->max_keepalive_s;
+	if (most && (!t->keepalive_s || t->keepalive_s > most))
+		t->keepalive_s = most;
 }
 
 static enum reason open_session(
@@ -151,17 +161,11 @@ static enum reason open_session(
 {
 	const struct mq_connect *con = &p->connect;
 	struct session *s;
-	char *username = NULL;
 
-	if (con->has_username) {
-		username = strndup((const char *)con->username.p, con->username.len);
-		if (!username)
-			return R_QUOTA;
-	}
-	enum reason why = session_connect(c->mqtt->env.sessions,
+	return session_connect(c->mqtt->env.sessions,
 		&(struct session_connect){
 			.client_id = t->client_id,
-			.username = username,
+			.username = t->username,
 			.password = con->password,
 			.protocol = PROTO_MQTT,
 			.peer = c->peer,
@@ -173,10 +177,9 @@ static enum reason open_session(
 				p->props, MQ_PROP_RECEIVE_MAXIMUM, c->v5 ? UINT16_MAX : 0),
 			.will = will,
 			.will_delay_s = mq_props_number(con->will_props, MQ_PROP_WILL_DELAY, 0),
+			.mountpoint = c->group->mountpoint,
 		},
 		&s, &t->present);
-	free(username);
-	return why;
 }
 
 /* MQTT 5.0, 3.2.2.3: what differs from what was asked for, and from what may be assumed. */
@@ -226,6 +229,30 @@ static void log_connect(const struct mq_conn *c, const struct terms *t)
 			t->expiry_s ? "persistent" : "clean", t->keepalive_s);
 }
 
+static enum reason keep_username(const struct mq_connect *con, struct terms *t)
+{
+	if (!con->has_username)
+		return R_SUCCESS;
+	t->username = strndup((const char *)con->username.p, con->username.len);
+	return t->username ? R_SUCCESS : R_QUOTA;
+}
+
+/* There is no session yet that could say who it is. R_NOT_AUTHORIZED: not behind this mountpoint.
+ */
+static enum reason enter_scope(const struct mq_conn *c, const struct mq_connect *con,
+	const struct terms *t, struct message **will)
+{
+	const struct identity who = {
+		.client_id = t->client_id,
+		.username = t->username,
+		.protocol = PROTO_MQTT,
+		.peer = c->peer,
+	};
+	const struct scope scope = { c->mqtt->env.rewrite, c->group->mountpoint, &who };
+
+	return scope_fits(&scope) ? make_will(&scope, con, will) : R_NOT_AUTHORIZED;
+}
+
 static enum reason check_connect(
 	struct mq_conn *c, const struct mq_packet *p, struct terms *t, struct message **will)
 {
@@ -236,7 +263,9 @@ static enum reason check_connect(
 	if (mq_props_find(p->props, MQ_PROP_AUTH_METHOD, &auth))
 		return R_BAD_AUTH_METHOD;
 	enum reason why = choose_client_id(&p->connect, t->client_id);
-	return reason_failed(why) ? why : make_will(&p->connect, will);
+	if (!reason_failed(why))
+		why = keep_username(&p->connect, t);
+	return reason_failed(why) ? why : enter_scope(c, &p->connect, t, will);
 }
 
 enum reason mq_connect_receive(struct mq_conn *c, const struct mq_packet *p)
@@ -248,11 +277,14 @@ enum reason mq_connect_receive(struct mq_conn *c, const struct mq_packet *p)
 		return R_PROTOCOL_ERROR;
 	c->version = p->version;
 	enum reason why = check_connect(c, p, &terms, &will);
-	if (why == R_TOPIC_INVALID && !c->v5)
+	if (why == R_TOPIC_INVALID && !c->v5) {
+		free(terms.username);
 		return why;
+	}
 	agree(c, p, &terms);
 	if (!reason_failed(why))
 		why = open_session(c, p, will, &terms);
+	free(terms.username);
 	message_unref(will);
 	if (reason_failed(why))
 		return connect_refuse(c, why);

@@ -1,6 +1,7 @@
 #include "adapters/mqtt/mq_listen.h"
 
 #include "adapters/mqtt/mq_conn.h"
+#include "adapters/mqtt/mq_group.h"
 #include "adapters/mqtt/mqtt.h"
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
@@ -18,8 +19,8 @@
 #define REST_MS          1000
 
 struct mq_listener {
-	struct list node;
-	struct mqtt *mqtt; /* borrowed */
+	struct list node;       /* in mqtt->listeners */
+	struct mq_group *group; /* borrowed */
 	struct event acceptable;
 	int fd;
 	bool tls, ws;
@@ -64,7 +65,7 @@ static void set_option(int fd, int level, int option, int value)
 static bool has_room(const struct mq_listener *l)
 {
 	static struct log_limit limit = LOG_LIMIT(1, 10000);
-	const struct mqtt *m = l->mqtt;
+	const struct mqtt *m = l->group->mqtt;
 
 	if (m->n_conns >= m->max_conns)
 		log_limited(&limit, LOG_LEVEL_WARN,
@@ -93,7 +94,7 @@ static void take_peer(
 	}
 	set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	if (mq_conn_new(l->mqtt, fd, &peer, l->tls, l->ws))
+	if (mq_conn_new(l->group, fd, &peer, l->tls, l->ws))
 		traffic_one(&mq_traffic, TRAFFIC_SOCKETS);
 }
 
@@ -137,7 +138,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 		if (peer >= 0)
 			take_peer(l, peer, &ss, len);
 		else if (out_of_resources(errno)) {
-			listeners_rest(l->mqtt, errno);
+			listeners_rest(l->group->mqtt, errno);
 			return;
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK)
 			return;
@@ -174,8 +175,9 @@ static void log_cannot_listen(const struct mq_place *p, int e)
 				: strerror(e));
 }
 
-int mq_listen_open(struct mqtt *m, const struct mq_place *p, bool v6_only)
+int mq_listen_open(struct mq_group *g, const struct mq_place *p, bool v6_only)
 {
+	struct mqtt *m = g->mqtt;
 	char text[ADDR_TEXT_MAX];
 
 	int fd = open_socket(&p->addr, v6_only);
@@ -184,7 +186,7 @@ int mq_listen_open(struct mqtt *m, const struct mq_place *p, bool v6_only)
 		return fd;
 	}
 	struct mq_listener *l = must_calloc(1, sizeof(*l));
-	l->mqtt = m;
+	l->group = g;
 	l->fd = fd;
 	l->tls = p->tls;
 	l->ws = p->ws;

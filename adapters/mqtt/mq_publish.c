@@ -113,6 +113,15 @@ static enum reason refuse(struct mq_conn *c, uint8_t qos, uint16_t packet_id, en
 	return R_SUCCESS;
 }
 
+/* 3.3.5.2 leaves "acknowledge" or "close"; a client that only lacks a right is acknowledged, as
+ * mosquitto does. */
+static enum reason turn_down(struct mq_conn *c, uint8_t qos, uint16_t packet_id, enum reason why)
+{
+	count_one(&unauthorised);
+	acknowledge(c, qos, packet_id, why);
+	return R_SUCCESS;
+}
+
 /* R_SUCCESS: over for the adapter; R_BUSY: to be offered again; else the connection ends. */
 static enum reason offer(struct mq_conn *c, struct message *m, uint16_t packet_id)
 {
@@ -123,11 +132,7 @@ static enum reason offer(struct mq_conn *c, struct message *m, uint16_t packet_i
 	switch (why) {
 	case R_NOT_AUTHORIZED:
 	case R_TOPIC_INVALID: /* well-formed, it has been checked: not for clients, below '$' */
-		/* 3.3.5.2 leaves "acknowledge" or "close"; a client that only lacks a right is
-		 * acknowledged, as mosquitto does. */
-		count_one(&unauthorised);
-		acknowledge(c, m->qos, packet_id, why);
-		return R_SUCCESS;
+		return turn_down(c, m->qos, packet_id, why);
 	case R_PACKET_ID_IN_USE: /* [MQTT-2.3.1-2] */
 	case R_IMPLEMENTATION:   /* it can never be taken: to offer it again would be of no use */
 		return refuse(c, m->qos, packet_id, why);
@@ -236,9 +241,25 @@ static enum reason check_message(
 	return mq_payload_well_formed(pub->payload, props) ? R_SUCCESS : R_PAYLOAD_FORMAT;
 }
 
+/* R_TOPIC_INVALID or R_NOT_AUTHORIZED: not with the rules or the mountpoint; R_QUOTA: no memory. */
+static enum reason make_message(
+	const struct mq_conn *c, struct mq_publish *pub, struct span props, struct message **m)
+{
+	const struct scope scope = mq_conn_scope(c);
+	uint8_t buf[SCOPE_TEXT_MAX];
+
+	*m = NULL;
+	enum reason why = scope_enter(&scope, REWRITE_PUBLISH, pub->topic, buf, &pub->topic);
+	if (reason_failed(why))
+		return why;
+	*m = mq_message_new(pub, props, c->link.session->who.origin);
+	return *m ? R_SUCCESS : R_QUOTA;
+}
+
 static enum reason receive(struct mq_conn *c, const struct mq_packet *p)
 {
 	struct mq_publish pub = p->publish;
+	struct message *m;
 
 	enum reason why = enter_v5(c, p, &pub);
 	if (reason_failed(why))
@@ -246,8 +267,10 @@ static enum reason receive(struct mq_conn *c, const struct mq_packet *p)
 	why = check_message(c, &pub, p->props);
 	if (reason_failed(why))
 		return refuse(c, pub.qos, p->packet_id, why);
-	struct message *m = mq_message_new(&pub, p->props, c->link.session->who.origin);
-	if (!m)
+	why = make_message(c, &pub, p->props, &m);
+	if (reason_failed(why) && why != R_QUOTA)
+		why = turn_down(c, pub.qos, p->packet_id, why);
+	else if (!m)
 		why = pub.qos ? refuse(c, pub.qos, p->packet_id, c->v5 ? R_QUOTA : R_BUSY)
 			      : refused_qos0(c, R_QUOTA);
 	else

@@ -36,6 +36,24 @@ static uint8_t suback_code(const struct mq_conn *c, enum reason why)
 	return mq_code(MQ_SUBACK, why);
 }
 
+static enum reason subscribe(struct mq_conn *c, struct span filter, const struct sub_opts *opts)
+{
+	const struct scope scope = mq_conn_scope(c);
+	uint8_t buf[SCOPE_TEXT_MAX];
+	enum reason why = scope_enter(&scope, REWRITE_SUBSCRIBE, filter, buf, &filter);
+
+	return reason_failed(why) ? why : session_subscribe(c->link.session, filter, opts);
+}
+
+static enum reason unsubscribe(struct mq_conn *c, struct span filter)
+{
+	const struct scope scope = mq_conn_scope(c);
+	uint8_t buf[SCOPE_TEXT_MAX];
+	enum reason why = scope_enter(&scope, REWRITE_SUBSCRIBE, filter, buf, &filter);
+
+	return reason_failed(why) ? why : session_unsubscribe(c->link.session, filter);
+}
+
 static enum reason receive_subscribe(struct mq_conn *c, const struct mq_packet *p)
 {
 	uint32_t sub_id = mq_props_number(p->props, MQ_PROP_SUBSCRIPTION_ID, 0);
@@ -52,7 +70,7 @@ static enum reason receive_subscribe(struct mq_conn *c, const struct mq_packet *
 			.retain_as_published = f.options & MQ_SUB_RETAIN_AS_PUBLISHED,
 			.sub_id = sub_id,
 		};
-		enum reason why = session_subscribe(c->link.session, f.filter, &opts);
+		enum reason why = subscribe(c, f.filter, &opts);
 		codes[n++] = suback_code(c, why);
 	}
 	mq_conn_send(c,
@@ -69,7 +87,7 @@ static enum reason receive_unsubscribe(struct mq_conn *c, const struct mq_packet
 	size_t n = 0;
 
 	while (mq_next_filter(&r, p->type, &f))
-		codes[n++] = mq_code(MQ_UNSUBACK, session_unsubscribe(c->link.session, f.filter));
+		codes[n++] = mq_code(MQ_UNSUBACK, unsubscribe(c, f.filter));
 	mq_conn_send(c, &(struct mq_packet){ .type = MQ_UNSUBACK,
 				.packet_id = p->packet_id,
 				.codes = span_of(codes, n) });

@@ -1,5 +1,6 @@
 #include "adapters/mqtt/mq_conn.h"
 
+#include "adapters/mqtt/mq_group.h"
 #include "adapters/mqtt/mq_props.h"
 #include "adapters/mqtt/mqtt.h"
 #include "gateway/core/sub_ids.h"
@@ -72,7 +73,8 @@ void mq_conn_send_reason(struct mq_conn *c, enum mq_type type, uint16_t packet_i
 /* A PUBLISH as it is about to be written. */
 struct outgoing {
 	struct mq_publish pub;
-	struct span topic; /* with its length in front */
+	struct span topic; /* as the client sees it */
+	bool mounted;      /* it is a part of the message's topic */
 	struct span payload, props;
 	uint16_t alias;       /* 0: none */
 	uint32_t life_s;      /* with has_life */
@@ -105,7 +107,7 @@ static void put_ids(struct mq_out *out, uint32_t ids)
 
 static void measure(struct outgoing *o, const struct delivery *d, bool v5)
 {
-	size_t rest = (o->known ? 2 : o->topic.len) + o->payload.len;
+	size_t rest = 2 + (o->known ? 0 : o->topic.len) + o->payload.len;
 
 	if (v5) {
 		o->own_props = (o->alias ? 3u : 0u) + (o->has_life ? 5u : 0u) +
@@ -121,7 +123,7 @@ static void measure(struct outgoing *o, const struct delivery *d, bool v5)
 static int prepare5(struct mq_conn *c, struct outgoing *o, const struct delivery *d)
 {
 	const struct message *m = d->msg;
-	struct span topic = message_topic(m);
+	struct span topic = o->topic;
 
 	o->props = message_props(m);
 	o->has_life = m->expires_ms != 0;
@@ -160,12 +162,36 @@ static void put_props(struct mq_out *out, const struct outgoing *o, const struct
 	mq_out_put(out, o->props);
 }
 
+/* False: none of this client's business. */
+static bool show_topic(const struct mq_conn *c, const struct message *m, struct span *topic)
+{
+	const struct scope scope = mq_conn_scope(c);
+
+	return scope_leave(&scope, message_topic(m), topic);
+}
+
+/* In a message, the length of its topic stands in front of it. */
+static void put_topic(struct mq_out *out, const struct outgoing *o)
+{
+	uint8_t length[2] = { (uint8_t)(o->topic.len >> 8), (uint8_t)o->topic.len };
+
+	if (o->known) {
+		mq_out_put(out, span_of("\0", 2));
+	} else if (o->mounted) {
+		mq_out_put(out, span_of(length, sizeof(length)));
+		mq_out_put(out, o->topic);
+	} else {
+		mq_out_put(out, span_of(o->topic.p - 2, o->topic.len + 2));
+	}
+}
+
 int mq_deliver(struct link *l, struct delivery *d)
 {
 	struct mq_conn *c = container_of(l, struct mq_conn, link);
 	struct outgoing o = {
 		.pub = { .dup = d->dup, .retain = d->retain, .qos = d->qos },
-		.topic = message_topic_wire(d->msg),
+		.topic = message_topic(d->msg),
+		.mounted = c->group->mountpoint,
 		.payload = message_payload(d->msg),
 	};
 
@@ -173,12 +199,14 @@ int mq_deliver(struct link *l, struct delivery *d)
 		c->starved = true;
 		return -EAGAIN;
 	}
+	if (o.mounted && !show_topic(c, d->msg, &o.topic))
+		return -EPERM;
 	if (!c->v5)
 		measure(&o, d, false);
 	else if (prepare5(c, &o, d) < 0)
 		return -EMSGSIZE;
 	mq_out_put(&c->out, span_of(o.header, o.header_size));
-	mq_out_put(&c->out, o.known ? span_of("\0", 2) : o.topic);
+	put_topic(&c->out, &o);
 	if (d->qos) {
 		uint8_t id[2] = { (uint8_t)(d->packet_id >> 8), (uint8_t)d->packet_id };
 		mq_out_put(&c->out, span_of(id, sizeof(id)));

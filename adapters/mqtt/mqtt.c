@@ -2,6 +2,7 @@
 
 #include "adapters/mqtt/mq_conf.h"
 #include "adapters/mqtt/mq_conn.h"
+#include "adapters/mqtt/mq_group.h"
 #include "adapters/mqtt/mq_listen.h"
 #include "gateway/base/log.h"
 
@@ -36,44 +37,29 @@ static size_t connections_possible(int64_t wanted)
 	return possible;
 }
 
-/* Certificates and keys are read again; connections that stand keep what they began with. */
-static int apply_tls(struct mqtt *m, const struct mqtt_conf *mc)
+static bool each_section(
+	const struct conf *conf, size_t i, const char **section, const struct mqtt_conf **mc)
 {
-	struct mq_tls_error err;
-	struct ssl_ctx_st *ctx;
+	const char *name;
 
-	if (!mq_conf_wants_tls(mc))
-		return 0;
-	if (mq_tls_context_new(&mc->tls, &ctx, &err) < 0) {
-		log_error("mqtt: [mqtt] %s: %s", err.key, err.text);
-		return -EINVAL;
+	*mc = i ? conf_named_section(conf, "mqtt", i - 1, &name) : conf_section(conf, "mqtt");
+	*section = *mc ? conf_section_name(conf, *mc) : NULL;
+	return *mc;
+}
+
+/* Groups that came or went need a restart. */
+static int apply_groups(struct mqtt *m, const struct conf *conf)
+{
+	const struct mqtt_conf *mc;
+	const char *section;
+
+	for (size_t i = 0; each_section(conf, i, &section, &mc); i++) {
+		struct mq_group *g = mq_group_find(m, section);
+		int e = g ? mq_group_configure(g, mc) : 0;
+		if (e)
+			return e;
 	}
-	mq_tls_context_free(m->tls);
-	m->tls = ctx;
 	return 0;
-}
-
-static void ws_rules_free(struct mq_ws_rules *ws)
-{
-	for (size_t i = 0; i < ws->n_origins; i++)
-		free((void *)(uintptr_t)ws->origins[i]);
-	free((void *)(uintptr_t)ws->origins);
-	free((void *)(uintptr_t)ws->path);
-	*ws = (struct mq_ws_rules){ 0 };
-}
-
-static void apply_ws(struct mqtt *m, const struct mqtt_conf *mc)
-{
-	const char **origins = must_calloc(mc->ws_origins.n + 1, sizeof(*origins));
-
-	for (size_t i = 0; i < mc->ws_origins.n; i++)
-		origins[i] = must_strdup(mc->ws_origins.items[i]);
-	ws_rules_free(&m->ws);
-	m->ws = (struct mq_ws_rules){
-		.path = must_strdup(mc->ws_path),
-		.origins = origins,
-		.n_origins = mc->ws_origins.n,
-	};
 }
 
 static int apply(struct mqtt *m, const struct conf *conf)
@@ -81,45 +67,74 @@ static int apply(struct mqtt *m, const struct conf *conf)
 	const struct mqtt_conf *mc = conf_section(conf, "mqtt");
 	const struct limits_conf *limits = conf_section(conf, "limits");
 
-	int e = apply_tls(m, mc);
+	int e = apply_groups(m, conf);
 	if (e)
 		return e;
-	apply_ws(m, mc);
 	m->max_conns = connections_possible(mc->max_connections);
-	m->connect_timeout_ms = mc->connect_timeout_ms;
 	m->max_payload_bytes = (uint32_t)MIN(limits->message_bytes, (int64_t)MQ_PAYLOAD_MAX);
 	m->max_grown_bytes = (size_t)limits->memory;
 	m->max_handshakes = (size_t)mc->max_handshakes;
 	m->receive_max = (uint16_t)limits->inbound_messages;
 	m->max_expiry_s = (uint32_t)(limits->session_expiry_ms / 1000);
-	m->max_keepalive_s = (uint16_t)(mc->max_keepalive_ms / 1000);
 	return 0;
 }
 
-/* An IPv6 wildcard takes IPv4 too, unless the same port is wanted for an IPv4 address of its own.
- */
-static bool has_v4_twin(const struct conf_list *listen, const struct addr *v6)
+static bool has_v4(const struct conf_list *listen, uint16_t port)
 {
 	struct mq_place p;
 
 	for (size_t i = 0; i < listen->n; i++)
 		if (mq_listen_parse(listen->items[i], &p) == 0 && p.addr.family == 4 &&
-			p.addr.port == v6->port)
+			p.addr.port == port)
 			return true;
 	return false;
 }
 
-static int open_listeners(struct mqtt *m, const struct conf_list *listen)
+/* An IPv6 wildcard takes IPv4 too, unless the same port is wanted for an IPv4 address of its own.
+ */
+static bool has_v4_twin(const struct conf *conf, const struct addr *v6)
+{
+	const struct mqtt_conf *mc;
+	const char *section;
+
+	for (size_t i = 0; each_section(conf, i, &section, &mc); i++)
+		if (has_v4(&mc->listen, v6->port))
+			return true;
+	return false;
+}
+
+static int open_listeners(
+	struct mq_group *g, const struct conf *conf, const struct conf_list *listen)
 {
 	for (size_t i = 0; i < listen->n; i++) {
 		struct mq_place p;
 		int e = mq_listen_parse(listen->items[i], &p);
 		if (e == 0)
-			e = mq_listen_open(m, &p, has_v4_twin(listen, &p.addr));
+			e = mq_listen_open(g, &p, has_v4_twin(conf, &p.addr));
 		if (e < 0)
 			return e;
 	}
 	return 0;
+}
+
+static int open_groups(struct mqtt *m, const struct conf *conf)
+{
+	const struct mqtt_conf *mc;
+	const char *section;
+	int e = 0;
+
+	for (size_t i = 0; !e && each_section(conf, i, &section, &mc); i++)
+		e = open_listeners(mq_group_find(m, section), conf, &mc->listen);
+	return e;
+}
+
+static void make_groups(struct mqtt *m, const struct conf *conf)
+{
+	const struct mqtt_conf *mc;
+	const char *section;
+
+	for (size_t i = 0; each_section(conf, i, &section, &mc); i++)
+		mq_group_new(m, section, mc);
 }
 
 static void mqtt_stop(void *self)
@@ -131,26 +146,26 @@ static void mqtt_stop(void *self)
 		mq_conn_abort(list_first(&m->conns, struct mq_conn, node));
 	mq_pool_close(&m->inputs);
 	mq_pool_close(&m->outputs);
-	mq_tls_context_free(m->tls);
-	ws_rules_free(&m->ws);
+	mq_groups_free(m);
 	free(m);
 }
 
 static int mqtt_start(const struct env *env, const struct conf *conf, void **self)
 {
-	const struct mqtt_conf *mc = conf_section(conf, "mqtt");
 	struct mqtt *m = must_calloc(1, sizeof(*m));
 
 	traffic_register(&mq_traffic);
 	m->env = *env;
+	list_init(&m->groups);
 	list_init(&m->listeners);
 	list_init(&m->conns);
 	list_init(&m->turn);
 	mq_pool_init(&m->inputs, MQ_READ_BYTES, FREE_INPUTS);
 	mq_pool_init(&m->outputs, MQ_CHUNK_BYTES, FREE_OUTPUTS);
+	make_groups(m, conf);
 	int e = apply(m, conf);
 	if (!e)
-		e = open_listeners(m, &mc->listen);
+		e = open_groups(m, conf);
 	if (e < 0) {
 		mqtt_stop(m);
 		return e;

@@ -4,16 +4,14 @@
 #include "adapters/adapter.h"
 #include "adapters/mqtt/mq_codec.h"
 #include "adapters/mqtt/mq_pool.h"
-#include "adapters/mqtt/mq_ws.h"
 #include "gateway/base/list.h"
 #include "gateway/base/timer.h"
 #include "gateway/base/traffic.h"
 
-struct ssl_ctx_st;
-
 /* The adapter's own state; what listeners and connections share. */
 struct mqtt {
 	struct env env;
+	struct list groups;        /* of struct mq_group, owned */
 	struct list listeners;     /* of struct mq_listener, owned */
 	struct list conns;         /* of struct mq_conn, owned */
 	struct list turn;          /* connections to look at when the turn ends */
@@ -24,13 +22,10 @@ struct mqtt {
 	size_t grown_bytes;        /* read buffers beyond a pool's block, all connections */
 	size_t max_grown_bytes;    /* 0: none */
 	uint32_t max_payload_bytes;
-	int64_t connect_timeout_ms;
-	struct ssl_ctx_st *tls; /* owned; for new connections; NULL without a TLS listener */
-	struct mq_ws_rules ws;  /* its strings are owned */
 	size_t handshakes, max_handshakes; /* of TLS, under way */
 	/* For clients of MQTT 5, told in CONNACK. */
-	uint16_t receive_max, max_keepalive_s; /* max_keepalive_s 0: none */
-	uint32_t max_expiry_s;                 /* 0: none */
+	uint16_t receive_max;
+	uint32_t max_expiry_s; /* 0: none */
 };
 
 extern struct traffic mq_traffic;

@@ -3,6 +3,7 @@
 #include "adapters/adapter.h"
 #include "adapters/mqttsn/sn_predefined.h"
 #include "gateway/base/addr.h"
+#include "gateway/core/scope.h"
 
 #include <errno.h>
 #include <net/if.h>
@@ -263,6 +264,16 @@ static const struct conf_row rows[] = {
 		.help = "What gives way when that is not enough: the oldest message, the newest, "
 			"or "
 			"first of all those that a newer one of their topic outdates." },
+	{ .key = "mountpoint",
+		.type = CONF_STRING,
+		ROW(mountpoint),
+		.max = 1024,
+		.check = scope_check_mountpoint,
+		.sample = "field/%c/",
+		.help = "Put in front of every topic that these devices publish or subscribe to, "
+			"predefined ones too, and taken off what they get: they see nothing "
+			"outside of it. %c stands for the client id; a device without one, as at "
+			"QoS -1, or with one of + # / in it, is refused then." },
 	{ .key = "half_open",
 		.type = CONF_INT,
 		ROW(half_open),

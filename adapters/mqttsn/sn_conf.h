@@ -38,6 +38,7 @@ struct sn_conf {
 	int64_t topics_per_client;
 	struct queue_policy mail; /* of a sleeper */
 	int64_t half_open;
+	const char *mountpoint; /* NULL: none */
 };
 
 /* "10.0.0.255:1885", "[ff05::1]:1885", "ff05::1": numeric, with the port or without. 0 or -EINVAL.

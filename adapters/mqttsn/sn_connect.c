@@ -119,6 +119,7 @@ static enum reason attach(struct sn_peer *p, const struct opening *o)
 		.window = 1,
 		.datagram = true,
 		.keep_will = true,
+		.mountpoint = p->route.socket->group->mountpoint,
 	};
 	struct session *s;
 	bool present;
@@ -130,6 +131,14 @@ static enum reason attach(struct sn_peer *p, const struct opening *o)
 	return reason;
 }
 
+/* Whether the mountpoint of its listener can be filled in for it. */
+static bool scope_suits(const struct sn_peer *p, const char *client_id)
+{
+	const struct identity who = { .client_id = client_id, .protocol = PROTO_MQTTSN };
+	const struct scope scope = sn_route_scope(&p->route, &who);
+	return scope_fits(&scope);
+}
+
 /* `o` may point into the dialogue, which ends here. */
 static void open_session(struct sn_peer *p, const struct opening *o)
 {
@@ -138,7 +147,7 @@ static void open_session(struct sn_peer *p, const struct opening *o)
 	timer_disarm(&p->talk->timer);
 	p->talk->waiting = SN_WAIT_NOTHING; /* the session sends it again */
 	p->unknown_ids = 0;
-	if (may_connect(sn_peer_gw(p), o->client_id, &p->route))
+	if (may_connect(sn_peer_gw(p), o->client_id, &p->route) && scope_suits(p, o->client_id))
 		reason = attach(p, o);
 	log_debug("%s %s mqttsn: connect, %s", o->client_id, addr_text(&p->route.addr, text),
 		reason_name(reason));
@@ -265,9 +274,10 @@ static struct opening opening_of(const struct sn_dialogue *d, struct span messag
 	};
 }
 
-/* A will is a publication like any other: what the client may not publish it may not leave behind.
- */
-static bool will_allowed(const struct sn_peer *p, const char *client_id, struct span topic)
+/* The hub's topic of a will, in `buf` of SCOPE_TEXT_MAX bytes or in *topic itself. A will is a
+ * publication like any other: what the client may not publish it may not leave behind. */
+static bool enter_will(
+	const struct sn_peer *p, const char *client_id, uint8_t *buf, struct span *topic)
 {
 	struct policy *policy = router_policy(sn_peer_gw(p)->env.router);
 	struct identity who = {
@@ -275,8 +285,10 @@ static bool will_allowed(const struct sn_peer *p, const char *client_id, struct 
 		.protocol = PROTO_MQTTSN,
 		.peer = p->route.addr,
 	};
-	return topic_valid_name(topic) && topic.p[0] != '$' &&
-	       policy->allows(policy, &who, ACCESS_PUBLISH, topic);
+	const struct scope scope = sn_route_scope(&p->route, &who);
+	return !reason_failed(scope_enter(&scope, REWRITE_PUBLISH, *topic, buf, topic)) &&
+	       topic_valid_name(*topic) && topic->p[0] != '$' &&
+	       policy->allows(policy, &who, ACCESS_PUBLISH, *topic);
 }
 
 /* There is no QoS -1 for a will. */
@@ -285,15 +297,15 @@ static uint8_t will_qos(const struct sn_packet *p)
 	return p->qos == SN_QOS_MINUS_1 ? 0 : p->qos;
 }
 
-static bool keep_topic(struct sn_dialogue *d, const struct sn_packet *p)
+static bool keep_topic(struct sn_dialogue *d, const struct sn_packet *p, struct span topic)
 {
-	char *copy = malloc(p->data.len);
+	char *copy = malloc(topic.len);
 	if (!copy)
 		return false;
-	memcpy(copy, p->data.p, p->data.len);
+	memcpy(copy, topic.p, topic.len);
 	free(d->will_topic);
 	d->will_topic = copy;
-	d->will_topic_len = (uint16_t)p->data.len;
+	d->will_topic_len = (uint16_t)topic.len;
 	d->will_qos = will_qos(p);
 	d->will_retain = p->retain;
 	return true;
@@ -303,15 +315,17 @@ void sn_on_will_topic(const struct sn_input *in)
 {
 	struct sn_peer *p = in->peer;
 	struct sn_dialogue *d = p->talk->dialogue;
-	if (!in->p->data.len) { /* 6.3: the device has no will (any more) */
+	struct span topic = in->p->data;
+	uint8_t buf[SCOPE_TEXT_MAX];
+	if (!topic.len) { /* 6.3: the device has no will (any more) */
 		free(d->will_topic);
 		d->will_topic = NULL;
 		d->will_topic_len = 0;
 		struct opening o = opening_of(d, span_of(NULL, 0));
 		open_session(p, &o);
-	} else if (!will_allowed(p, d->client_id, in->p->data)) {
+	} else if (!enter_will(p, d->client_id, buf, &topic)) {
 		reject(p, SN_NOT_SUPPORTED);
-	} else if (!keep_topic(d, in->p)) {
+	} else if (!keep_topic(d, in->p, topic)) {
 		reject(p, SN_CONGESTION);
 	} else {
 		proceed(p, SN_WILL_MSG);
@@ -347,9 +361,11 @@ static enum reason update_will_topic(struct sn_peer *p, const struct sn_packet *
 {
 	struct session *s = p->link.session;
 	struct span payload = s->will ? message_payload(s->will) : span_of(NULL, 0);
-	if (in->data.len && !will_allowed(p, s->who.client_id, in->data))
+	struct span topic = in->data;
+	uint8_t buf[SCOPE_TEXT_MAX];
+	if (topic.len && !enter_will(p, s->who.client_id, buf, &topic))
 		return R_TOPIC_INVALID;
-	return replace_will(s, in->data, payload, will_qos(in), in->retain);
+	return replace_will(s, topic, payload, will_qos(in), in->retain);
 }
 
 void sn_on_will_topic_update(const struct sn_input *in)

@@ -87,10 +87,14 @@ static bool goes_predefined(const struct sn_peer *p, const struct sn_topic *t)
 {
 	if (!t || t->as != SN_AS_PREDEFINED)
 		return false;
-	/* The file may have been changed since the device subscribed. */
-	return span_equal(
-		sn_topic_name(t), sn_predefined_find(sn_peer_gw(p)->predefined,
-					  p->link.session->who.client_id, t->predefined_id));
+	/* The file and the rules may have been changed since the device subscribed. */
+	const struct scope scope = sn_peer_scope(p);
+	uint8_t buf[SCOPE_TEXT_MAX];
+	struct span name = sn_predefined_find(
+		sn_peer_gw(p)->predefined, scope.who->client_id, t->predefined_id);
+	return name.len &&
+	       !reason_failed(scope_rewrite(&scope, REWRITE_SUBSCRIBE, name, buf, &name)) &&
+	       span_equal(sn_topic_name(t), name);
 }
 
 static bool goes_short(const struct sn_topic *t, struct span name)
@@ -125,8 +129,16 @@ static int name_topic(struct sn_peer *p, struct span name, struct sn_packet *out
 	return 0;
 }
 
+/* The topic as the device knows it. False: it is outside of its mountpoint. */
+static bool show_topic(const struct sn_peer *p, const struct delivery *d, struct span *name)
+{
+	const struct scope scope = sn_peer_scope(p);
+	return scope_leave(&scope, message_topic(d->msg), name);
+}
+
 static int send_publish(struct sn_peer *p, const struct delivery *d, bool dup)
 {
+	struct span name;
 	struct sn_packet out = {
 		.type = SN_PUBLISH,
 		.dup = dup,
@@ -135,7 +147,9 @@ static int send_publish(struct sn_peer *p, const struct delivery *d, bool dup)
 		.msg_id = d->packet_id,
 		.data = message_payload(d->msg),
 	};
-	int rc = name_topic(p, message_topic(d->msg), &out);
+	if (!show_topic(p, d, &name))
+		return -EPERM;
+	int rc = name_topic(p, name, &out);
 	return rc < 0 ? rc : sn_peer_send(p, &out);
 }
 
@@ -302,8 +316,10 @@ void sn_on_regack(const struct sn_input *in)
 static void forget_id(struct sn_peer *p, const struct delivery *d, uint16_t topic_id)
 {
 	struct sn_topics *topics = sn_topics_peek(p->link.session);
-	struct sn_topic *t =
-		d ? topic_for(p, message_topic(d->msg)) : sn_topics_by_id(topics, topic_id);
+	struct span name;
+	if (d && !show_topic(p, d, &name))
+		return;
+	struct sn_topic *t = d ? topic_for(p, name) : sn_topics_by_id(topics, topic_id);
 	if (!t)
 		return;
 	t->announced = false;

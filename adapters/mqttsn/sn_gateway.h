@@ -11,6 +11,7 @@
 #include "gateway/base/list.h"
 #include "gateway/base/traffic.h"
 #include "gateway/core/ptrtable.h"
+#include "gateway/core/scope.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,6 +29,9 @@ static inline const struct sn_conf *sn_route_conf(const struct sn_route *route)
 {
 	return route->socket->group->conf;
 }
+
+/* Between the topics of a device there and those of the hub. */
+struct scope sn_route_scope(const struct sn_route *route, const struct identity *who);
 
 /* What is legal depends on it: the state table of sn_receive.c. */
 enum sn_state {

@@ -5,13 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void clear_forwarders(struct sn_group *g)
+{
+	free(g->forwarders);
+	g->forwarders = NULL;
+	g->n_forwarders = 0;
+	g->any_forwarder = false;
+}
+
 /* The configuration has been checked: what is not a word is an address. */
 static void configure_forwarders(struct sn_group *g, const struct conf_list *list)
 {
 	struct addr *addrs = calloc(list->n + 1, sizeof(*addrs));
 	if (!addrs) /* a reload without memory: the old ones stay */
 		return;
-	sn_group_clear(g);
+	clear_forwarders(g);
 	g->forwarders = addrs;
 	for (size_t i = 0; i < list->n; i++) {
 		if (strcmp(list->items[i], SN_FORWARDERS_ANY) == 0)
@@ -28,7 +36,12 @@ void sn_group_configure(struct sn_group *g, const struct sn_conf *conf)
 	g->conf->listen = g->conf->forwarders = (struct conf_list){ 0 };
 	g->conf->multicast = g->conf->advertise = (struct conf_list){ 0 };
 	g->conf->multicast_interface = NULL;
-	g->conf->predefined_file = NULL;
+	g->conf->predefined_file = g->conf->mountpoint = NULL;
+}
+
+void sn_group_mount(struct sn_group *g, const struct sn_conf *conf)
+{
+	g->mountpoint = conf->mountpoint ? must_strdup(conf->mountpoint) : NULL;
 }
 
 struct sn_group *sn_group_new(struct sn_gateway *gw, const char *name, const struct sn_conf *conf)
@@ -38,6 +51,7 @@ struct sn_group *sn_group_new(struct sn_gateway *gw, const char *name, const str
 	g->name = must_strdup(name);
 	g->conf = must_calloc(1, sizeof(*g->conf));
 	sn_group_configure(g, conf);
+	sn_group_mount(g, conf);
 	list_append(&gw->groups, &g->node);
 	return g;
 }
@@ -55,10 +69,9 @@ struct sn_group *sn_group_find(struct list *groups, const char *name)
 
 void sn_group_clear(struct sn_group *g)
 {
-	free(g->forwarders);
-	g->forwarders = NULL;
-	g->n_forwarders = 0;
-	g->any_forwarder = false;
+	clear_forwarders(g);
+	free(g->mountpoint);
+	g->mountpoint = NULL;
 }
 
 void sn_groups_free(struct list *groups)

@@ -16,6 +16,7 @@ struct sn_group {
 	struct sn_gateway *gw; /* borrowed */
 	char *name;            /* owned; NULL: [mqttsn] */
 	struct sn_conf *conf;  /* owned; of [mqttsn]: borrowed from the gateway */
+	char *mountpoint;      /* owned; of the start; NULL: none */
 	bool any_forwarder;
 	struct addr *forwarders; /* owned; the ports are 0 */
 	size_t n_forwarders;
@@ -23,11 +24,14 @@ struct sn_group {
 
 /* Ends the program where there is no memory: groups are made at the start only. */
 struct sn_group *sn_group_new(struct sn_gateway *gw, const char *name, const struct sn_conf *conf);
-/* Takes the values over; none of the lists and strings of the file's struct conf. */
+/* At the start; ends the program where there is no memory. */
+void sn_group_mount(struct sn_group *group, const struct sn_conf *conf);
+/* Takes the values over that a reload may change; none of the lists and strings of the file's
+ * struct conf. */
 void sn_group_configure(struct sn_group *group, const struct sn_conf *conf);
 /* The group of that name, NULL: none. */
 struct sn_group *sn_group_find(struct list *groups, const char *name);
-/* What sn_group_configure() made, but not the group. */
+/* What the others made, but not the group. */
 void sn_group_clear(struct sn_group *group);
 void sn_groups_free(struct list *groups);
 

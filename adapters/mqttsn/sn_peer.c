@@ -43,6 +43,7 @@ void sn_gateway_init(struct sn_gateway *gw, const struct env *env, const struct 
 	list_init(&gw->ears);
 	sn_discovery_init(gw);
 	sn_gateway_configure(gw, conf, predefined);
+	sn_group_mount(&gw->base, conf);
 	gw->anonymous = (struct identity){
 		.client_id = "",
 		.protocol = PROTO_MQTTSN,
@@ -81,6 +82,13 @@ void sn_gateway_destroy(struct sn_gateway *gw)
 	sn_groups_free(&gw->groups);
 	sn_predefined_free(gw->predefined);
 	ptrtable_clear(&gw->by_route);
+}
+
+struct scope sn_route_scope(const struct sn_route *route, const struct identity *who)
+{
+	const struct sn_group *group = route->socket->group;
+
+	return (struct scope){ group->gw->env.rewrite, group->mountpoint, who };
 }
 
 /* The message stands in gw->scratch, with room for the encapsulation in front of it. */

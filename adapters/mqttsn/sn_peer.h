@@ -39,7 +39,7 @@ struct sn_dialogue {
 	uint8_t will_qos;
 	bool will_retain;
 	uint16_t will_topic_len;
-	char *will_topic; /* owned; NULL: not known yet */
+	char *will_topic; /* owned; the hub's; NULL: not known yet */
 	char client_id[];
 };
 
@@ -93,6 +93,12 @@ static inline struct sn_gateway *sn_peer_gw(const struct sn_peer *p)
 static inline const struct sn_conf *sn_peer_conf(const struct sn_peer *p)
 {
 	return sn_route_conf(&p->route);
+}
+
+/* With a session only. */
+static inline struct scope sn_peer_scope(const struct sn_peer *p)
+{
+	return sn_route_scope(&p->route, &p->link.session->who);
 }
 
 uint64_t sn_route_hash(const struct sn_route *route);

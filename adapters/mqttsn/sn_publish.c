@@ -104,14 +104,22 @@ static struct message *message_of(const struct sn_packet *p, struct span topic, 
 	});
 }
 
-static enum reason publish(struct session *s, const struct sn_packet *p, struct span topic)
+static enum reason publish(const struct sn_input *in, struct span topic)
 {
+	const struct scope scope = sn_peer_scope(in->peer);
+	struct session *s = in->peer->link.session;
+	const struct sn_packet *p = in->p;
+	uint8_t buf[SCOPE_TEXT_MAX];
+
 	if (p->qos && !p->msg_id)
 		return R_PROTOCOL_ERROR; /* cannot be acknowledged */
+	enum reason reason = scope_enter(&scope, REWRITE_PUBLISH, topic, buf, &topic);
+	if (reason_failed(reason))
+		return reason;
 	struct message *m = message_of(p, topic, s->who.origin);
 	if (!m)
 		return R_QUOTA;
-	enum reason reason = session_publish(s, m, p->msg_id, cookie_of(p));
+	reason = session_publish(s, m, p->msg_id, cookie_of(p));
 	message_unref(m);
 	return reason;
 }
@@ -128,7 +136,7 @@ void sn_on_publish(const struct sn_input *in)
 	enum reason reason =
 		sn_resolve(in->gw, sn_topics_peek(s), s->who.client_id, in->p, two, &topic);
 	if (!reason_failed(reason))
-		reason = publish(s, in->p, topic);
+		reason = publish(in, topic);
 	/* QoS 0 too: a device must learn that its id is unknown (6.10). */
 	if (reason_failed(reason))
 		send_puback(in->peer, in->p->topic_id, in->p->msg_id, reason);
@@ -146,7 +154,7 @@ static enum reason publish_minus_one(const struct sn_input *in)
 {
 	struct sn_gateway *gw = in->gw;
 	struct identity *who = &gw->anonymous;
-	uint8_t two[2];
+	uint8_t two[2], buf[SCOPE_TEXT_MAX];
 	struct span topic;
 	if (!minus_one_allowed(sn_route_conf(in->from), in->p))
 		return R_NOT_AUTHORIZED;
@@ -156,6 +164,9 @@ static enum reason publish_minus_one(const struct sn_input *in)
 		who->peer = in->from->addr;
 	enum reason reason =
 		sn_resolve(gw, NULL, in->peer ? who->client_id : NULL, in->p, two, &topic);
+	const struct scope scope = sn_route_scope(in->from, who);
+	if (!reason_failed(reason))
+		reason = scope_enter(&scope, REWRITE_PUBLISH, topic, buf, &topic);
 	if (reason_failed(reason))
 		return reason;
 	struct message *m = message_of(in->p, topic, who->origin);

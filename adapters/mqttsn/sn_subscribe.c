@@ -35,14 +35,32 @@ void sn_on_register(const struct sn_input *in)
 	sn_peer_send(in->peer, &out);
 }
 
-/* The filter that the message speaks of. */
-static enum reason filter_of(const struct sn_input *in, uint8_t two[2], struct span *filter)
+/* Where a filter may lie that is not in the message. */
+struct filter_space {
+	uint8_t two[2];
+	uint8_t rewritten[SCOPE_TEXT_MAX];
+};
+
+static enum reason written_filter(
+	const struct sn_input *in, struct filter_space *space, struct span *filter)
 {
 	if (in->p->topic_type != SN_TOPIC_NORMAL)
-		return sn_resolve(
-			in->gw, NULL, in->peer->link.session->who.client_id, in->p, two, filter);
+		return sn_resolve(in->gw, NULL, in->peer->link.session->who.client_id, in->p,
+			space->two, filter);
 	*filter = in->p->data;
 	return topic_valid_filter(*filter) ? R_SUCCESS : R_FILTER_INVALID;
+}
+
+/* The filter that the message speaks of, by the rules of [rewrite]: names that match this one are
+ * what the device is told of, so its topic ids are theirs. */
+static enum reason filter_of(
+	const struct sn_input *in, struct filter_space *space, struct span *filter)
+{
+	const struct scope scope = sn_peer_scope(in->peer);
+	enum reason reason = written_filter(in, space, filter);
+	if (reason_failed(reason))
+		return reason;
+	return scope_rewrite(&scope, REWRITE_SUBSCRIBE, *filter, space->rewritten, filter);
 }
 
 static enum sn_as subscribed_as(const struct sn_packet *p)
@@ -59,11 +77,16 @@ static enum sn_as subscribed_as(const struct sn_packet *p)
 
 static enum reason subscribe(const struct sn_input *in, struct span filter)
 {
+	const struct scope scope = sn_peer_scope(in->peer);
+	uint8_t buf[SCOPE_TEXT_MAX];
 	struct sub_opts opts = {
 		.qos = in->p->qos == SN_QOS_MINUS_1 ? 0 : in->p->qos,
 		/* A repetition: the retained messages have been sent. */
 		.retain_handling = in->p->dup ? 1 : 0,
 	};
+	enum reason reason = scope_mount(&scope, REWRITE_SUBSCRIBE, filter, buf, &filter);
+	if (reason_failed(reason))
+		return reason;
 	return session_subscribe(in->peer->link.session, filter, &opts);
 }
 
@@ -81,10 +104,10 @@ static void note_name(struct sn_topic *t, const struct sn_packet *p, struct sn_p
 
 static enum reason subscribe_peer(const struct sn_input *in, struct sn_packet *suback)
 {
-	uint8_t two[2];
+	struct filter_space space;
 	struct span filter;
 	struct sn_topic *t = NULL;
-	enum reason reason = filter_of(in, two, &filter);
+	enum reason reason = filter_of(in, &space, &filter);
 	if (reason_failed(reason))
 		return reason;
 	bool one_name = !topic_has_wildcard(filter);
@@ -108,12 +131,15 @@ void sn_on_subscribe(const struct sn_input *in)
 
 static void unsubscribe(const struct sn_input *in)
 {
+	const struct scope scope = sn_peer_scope(in->peer);
 	struct session *s = in->peer->link.session;
-	uint8_t two[2];
-	struct span filter;
-	if (reason_failed(filter_of(in, two, &filter)))
+	struct filter_space space;
+	uint8_t mounted[SCOPE_TEXT_MAX];
+	struct span filter, hubs;
+	if (reason_failed(filter_of(in, &space, &filter)) ||
+		reason_failed(scope_mount(&scope, REWRITE_SUBSCRIBE, filter, mounted, &hubs)))
 		return;
-	session_unsubscribe(s, filter);
+	session_unsubscribe(s, hubs);
 	struct sn_topic *t = sn_topics_by_name(sn_topics_peek(s), filter);
 	if (t)
 		t->as = SN_AS_DEFAULT;

@@ -1,6 +1,7 @@
 #include "gateway/core/autosub.h"
 
 #include "gateway/base/log.h"
+#include "gateway/core/scope.h"
 #include "gateway/core/subfilter.h"
 #include "gateway/core/topic_template.h"
 
@@ -110,7 +111,7 @@ void autosub_load(struct autosub *a, const struct conf *conf)
 		a->rules[a->n++] = rule;
 }
 
-static void apply_rule(const struct autosub_rule *rule, struct session *s)
+static void apply_rule(const struct autosub_rule *rule, struct session *s, const char *mountpoint)
 {
 	const struct sub_opts opts = {
 		.qos = (uint8_t)rule->qos,
@@ -118,13 +119,16 @@ static void apply_rule(const struct autosub_rule *rule, struct session *s)
 		.no_local = rule->no_local,
 		.retain_as_published = rule->retain_as_published,
 	};
-	uint8_t buf[TOPIC_TEMPLATE_TEXT_MAX];
+	const struct scope scope = { .mountpoint = mountpoint, .who = &s->who };
+	uint8_t buf[TOPIC_TEMPLATE_TEXT_MAX], mounted[SCOPE_TEXT_MAX];
 	struct span filter;
 	enum reason reason = R_FILTER_INVALID;
 
 	if (rule->protocol && protocol_of[rule->protocol] != s->who.protocol)
 		return;
 	if (topic_template_fill(rule->topic, &s->who, NULL, 0, buf, &filter))
+		reason = scope_mount(&scope, REWRITE_SUBSCRIBE, filter, mounted, &filter);
+	if (!reason_failed(reason))
 		reason = session_subscribe(s, filter, &opts);
 	if (!reason_failed(reason))
 		return;
@@ -133,8 +137,8 @@ static void apply_rule(const struct autosub_rule *rule, struct session *s)
 		s->who.client_id, protocol_name(s->who.protocol), rule->topic, reason_name(reason));
 }
 
-void autosub_apply(const struct autosub *a, struct session *s)
+void autosub_apply(const struct autosub *a, struct session *s, const char *mountpoint)
 {
 	for (size_t i = 0; a && i < a->n; i++)
-		apply_rule(a->rules[i], s);
+		apply_rule(a->rules[i], s, mountpoint);
 }

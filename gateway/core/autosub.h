@@ -25,7 +25,8 @@ extern const struct conf_section autosub_conf_section;
 
 /* `conf` stays until the next call. */
 void autosub_load(struct autosub *a, const struct conf *conf);
-/* NULL is fine. What is refused is logged. */
-void autosub_apply(const struct autosub *a, struct session *s);
+/* Filters are put below `mountpoint` (NULL: none); the rules of [rewrite] are not for them. `a` may
+ * be NULL. What is refused is logged. */
+void autosub_apply(const struct autosub *a, struct session *s, const char *mountpoint);
 
 #endif

@@ -3,6 +3,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
+#include "gateway/core/router_parts.h"
 #include "gateway/core/topic.h"
 
 #include <errno.h>
@@ -36,6 +37,18 @@ bool delay_is_asked(struct span topic)
 	const struct span prefix = span_str(PREFIX);
 
 	return topic.len >= prefix.len && memcmp(topic.p, prefix.p, prefix.len) == 0;
+}
+
+size_t delay_prefix(struct span topic)
+{
+	struct span rest = topic, level;
+	bool done = false;
+
+	if (!delay_is_asked(topic))
+		return 0;
+	topic_next_level(&rest, &done, &level);
+	topic_next_level(&rest, &done, &level);
+	return done ? topic.len : topic.len - rest.len;
 }
 
 static bool parse_seconds(struct span digits, int64_t *seconds)

@@ -1,7 +1,7 @@
 #ifndef TIDEGATE_CORE_DELAY_H
 #define TIDEGATE_CORE_DELAY_H
 
-#include "gateway/core/router_parts.h"
+#include "gateway/core/router.h"
 
 /* Delayed messages: a client publishes to $delayed/{seconds}/{topic}, and the message is published
  * to {topic} so many seconds later, as if its publisher did it then: right, topic and limits are
@@ -17,6 +17,9 @@
 
 /* Has the topic of a delayed message, right or wrong. */
 bool delay_is_asked(struct span topic);
+/* Octets of "$delayed/{seconds}/" in front of the topic proper; 0: it has none. All of the topic
+ * where it ends before that. */
+size_t delay_prefix(struct span topic);
 /* R_SUCCESS: taken. R_TOPIC_INVALID: no such number of seconds, or topic; or none are allowed.
  * R_NOT_AUTHORIZED. R_QUOTA: too many, no memory, or the storage takes nothing. */
 enum reason delay_accept(struct router *r, const struct identity *from, const struct message *m,

@@ -341,7 +341,7 @@ enum reason session_connect(
 	if (!c->keep_will)
 		session_set_will(s, c->will, c->will_delay_s);
 	if (!*present)
-		autosub_apply(sessions_autosub(all), s);
+		autosub_apply(sessions_autosub(all), s, c->mountpoint);
 	*out = s;
 	return R_SUCCESS;
 }

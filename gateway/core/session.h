@@ -131,6 +131,7 @@ struct session_connect {
 	struct message *will; /* a reference is taken; NULL: none */
 	uint32_t will_delay_s;
 	struct span password;
+	const char *mountpoint; /* of the listener, for automatic subscriptions; NULL: none */
 };
 
 /* Finds or makes the session and attaches the link: a link attached so far is told
