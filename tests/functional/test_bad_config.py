@@ -62,6 +62,23 @@ def test_bad_filter(site):
     check(site, "[upstream]\nuri = mqtt://127.0.0.1:1\nexport = a/#/b\n", 3, "export", "filter")
 
 
+def test_rewrite_rules(site):
+    rule = "[rewrite.a]\ntopic = a/#\nregex = %s\ndestination = %s\n"
+    check(site, rule % ("^a/(.+$", "b/$1"), 3, "[rewrite.a] regex", "^x/y/(.+)$")
+    check(site, rule % ("^(a+)+$", "b/$1"), 3, "[rewrite.a] regex", "repetition", "such as")
+    check(site, rule % ("^a/(.)\\1", "b/$1"), 3, "[rewrite.a] regex", "back-references")
+    check(site, rule % ("^a/(.+)$", "b/$2"), 4, "[rewrite.a] destination", "$2", "a group (...)")
+    check(site, rule % ("^a/(.+)$", "b/#/$1"), 4, "[rewrite.a] destination", "z/y/$1")
+    check(site, "[rewrite.a]\nregex = a\ndestination = b\n", 1, "[rewrite.a] topic", "missing")
+
+
+def test_mountpoints(site):
+    for section, uri in (("mqttsn", "udp://127.0.0.1:1"), ("coap", "coap://127.0.0.1:1"), ("mqtt", "mqtt://127.0.0.1:1")):
+        for bad in ("site", "a/+/", "$SYS/"):
+            check(site, "[%s]\nlisten = %s\nmountpoint = %s\n" % (section, uri, bad), 3, "mountpoint", "site/%c/")
+    check(site, "[mqtt]\n[mqtt.room]\nmountpoint = room/\n", 2, "[mqtt.room] listen", "missing")
+
+
 def test_missing_uri(site):
     got, lines = outcome(site, "[upstream]\nversion = 5\n")
     assert got == 78 and len(lines) == 1 and "uri" in lines[0], (got, lines)
