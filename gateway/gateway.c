@@ -10,8 +10,8 @@
 #include "gateway/core/keeper.h"
 #include "gateway/core/limits.h"
 #include "gateway/core/receipt.h"
-#include "gateway/core/rewrite.h"
 #include "gateway/core/record.h"
+#include "gateway/core/rewrite.h"
 #include "gateway/core/router.h"
 #include "gateway/core/session.h"
 #include "gateway/core/topic.h"
@@ -56,7 +56,7 @@ struct gateway {
 	struct rewrite rewrite;
 	struct journal *journal; /* NULL: memory only */
 	struct keeper *keeper;
-	struct backlog *backlog; /* NULL without an upstream, as are exchanges */
+	struct backlog *backlog;   /* NULL without an upstream, as are exchanges */
 	struct exchanges *exchanges;
 	struct upstream *upstream; /* NULL: the hub alone */
 	struct sys *sys;
@@ -595,8 +595,8 @@ void gateway_free(struct gateway *g)
 	reap();
 	if (g->router)
 		router_free(g->router);
-	keeper_free(g->keeper);
 	rewrite_clear(&g->rewrite);
+	keeper_free(g->keeper);
 	if (g->journal)
 		journal_close(g->journal, JOURNAL_END_MS);
 	for (size_t i = 0; i < N_SIGNALS; i++)
