@@ -489,7 +489,7 @@ static void one_image(struct fixture *f, const struct image *base, uint64_t seed
 	check_bodies(f);
 	check_quarantine(f);
 	/* And it goes on from there: what is damaged is left behind, what is dead stays dead. */
-	if (seed % 8 == 0) {
+	if (seed % 32 == 0) {
 		for (int i = 0; i < 10 && journal_room_for(f->j, 7) < 0; i++)
 			fixture_second(f);
 		append_text(f, 1, "goes on", NULL);
