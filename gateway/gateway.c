@@ -56,7 +56,7 @@ struct gateway {
 	struct rewrite rewrite;
 	struct journal *journal; /* NULL: memory only */
 	struct keeper *keeper;
-	struct backlog *backlog;   /* NULL without an upstream, as are exchanges */
+	struct backlog *backlog; /* NULL without an upstream, as are exchanges */
 	struct exchanges *exchanges;
 	struct upstream *upstream; /* NULL: the hub alone */
 	struct sys *sys;
