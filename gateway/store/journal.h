@@ -105,7 +105,7 @@ long journal_read(struct journal *j, uint64_t seq, void *buf, size_t cap);
 long journal_length(struct journal *j, uint64_t seq);
 
 /* End of a turn: hands what was appended to the commit thread, at once for the first append after a
- * quiet time, else when commit_interval has passed. */
+ * quiet time, else when commit_interval has passed or enough is gathered to fill whole blocks. */
 void journal_turn(struct journal *j);
 /* Commit now whatever is gathered, whatever the interval. */
 void journal_hurry(struct journal *j);

@@ -313,7 +313,10 @@ void journal_commit_when_due(struct journal *j)
 	if (j->closing || j->error || !list_empty(&j->flights) || !wanted)
 		return;
 	int64_t wait = j->committed_ms + j->conf.commit_interval_ms - clock_ms();
-	if (j->hurry || wait <= 0)
+	/* Whole blocks are not written cheaper later, and publishers with a window wait for them.
+	 */
+	bool full = j->gather && j->gather->bytes >= COMMIT_FULL;
+	if (j->hurry || full || wait <= 0)
 		hand_over(j, true);
 	else if (!timer_armed(&j->commit_timer))
 		timer_arm(&j->commit_timer, wait);

@@ -27,6 +27,7 @@
  * interval begins there. The interval may be wider than the truth, never narrower. */
 
 #define SEGMENT_SIZE  (1u << 20)
+#define COMMIT_FULL   (16u << 10)  /* gathered bytes that are written before the interval is over */
 #define GATHER_MAX    (4u << 20)   /* bytes not yet on disk; past it appends are refused */
 #define LAZY_MAX      (256u << 10) /* so many bytes of lazy records are worth a sync */
 #define SLOW_MS       1000         /* cleaning and failed storage are retried after this */

@@ -28,7 +28,7 @@ static const struct conf_row rows[] = {
 		.max = 5000,
 		.def = "250ms",
 		.help = "Longest time that records are gathered to be synced to disk together; "
-			"0 syncs at once." },
+			"16 KB do not wait. 0 syncs at once." },
 	{ .key = "lazy_interval",
 		.type = CONF_TIME,
 		.offset = offsetof(struct store_conf, lazy_interval_ms),

@@ -171,6 +171,32 @@ static void groups_within_the_interval(void **state)
 	fixture_destroy(&f);
 }
 
+static void does_not_wait_with_much(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct waiter w[2];
+	char text[1024];
+	fixture_init(&f, 8 * MB);
+	fixture_open(&f);
+
+	memset(text, 'x', sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	append_text(&f, 1, "at once", &w[0]);
+	while (w[0].fired == 0)
+		fixture_turn(&f, 0);
+	for (size_t n = 0; n < COMMIT_FULL; n += sizeof(text)) {
+		journal_turn(f.j);
+		assert_int_equal(f.j->commits, 1);
+		append_text(&f, 1, text, n ? NULL : &w[1]);
+	}
+	journal_turn(f.j);
+	assert_int_equal(f.j->commits, 2);
+	while (w[1].fired == 0)
+		fixture_turn(&f, 0);
+	fixture_destroy(&f);
+}
+
 static void a_cancelled_waiter_is_not_told(void **state)
 {
 	(void)state;
@@ -478,6 +504,7 @@ int main(void)
 		cmocka_unit_test(forgets_are_written_soon_and_together),
 		cmocka_unit_test(a_handler_can_refuse),
 		cmocka_unit_test(groups_within_the_interval),
+		cmocka_unit_test(does_not_wait_with_much),
 		cmocka_unit_test(a_cancelled_waiter_is_not_told),
 		cmocka_unit_test(sizes_and_parts),
 		cmocka_unit_test(files_are_private),
