@@ -89,7 +89,7 @@ int exchanges_replay(void *exchanges, uint64_t seq, struct span body)
 	init.what = rd_u64(&r);
 	init.way = (enum exchange_way)(flags & FLAG_WAY);
 	init.released = flags & FLAG_RELEASED;
-	if (r.bad || form != FORM || init.packet_id == 0 || x->n >= REPLAYED_MAX ||
+	if (r.bad || r.left || form != FORM || init.packet_id == 0 || x->n >= REPLAYED_MAX ||
 		(init.way != EXCHANGE_OUT && init.way != EXCHANGE_IN))
 		return -EBADMSG;
 	struct exchange *e = exchange_begin(x, &init);

@@ -1,0 +1,484 @@
+#include "gateway/upstream/uplink_paho.h"
+
+#include "gateway/base/util.h"
+#include "gateway/core/message.h"
+#include "tests/unit/core/fake_journal.h"
+
+#include <event2/event.h>
+#include <unistd.h>
+
+/* What Paho calls its persistence, with Paho played by the test: its calls come from a thread of
+ * their own, and may not return before the journal has committed what they rely on. */
+
+static struct event_base *base;
+static struct exchanges *x;
+static struct paho *p;
+static MQTTClient_persistence *keep;
+static void *handle;
+static struct {
+	unsigned published, released;
+	enum uplink_outcome outcome;
+	uint16_t packet_id;
+} seen;
+
+void journal_hurry(struct journal *j)
+{
+	(void)j;
+}
+
+static void on_published(void *arg, uint64_t token, enum uplink_outcome outcome, enum reason reason)
+{
+	(void)arg;
+	(void)token;
+	(void)reason;
+	seen.published++;
+	seen.outcome = outcome;
+}
+
+static void on_released(void *arg, uint16_t packet_id)
+{
+	(void)arg;
+	seen.released++;
+	seen.packet_id = packet_id;
+}
+
+static const struct uplink_events events = { .published = on_published, .released = on_released };
+
+static void open_version(bool v5)
+{
+	memset(&seen, 0, sizeof(seen));
+	journal_setup();
+	base = event_base_new();
+	x = exchanges_new();
+	exchanges_attach(x, journal);
+	p = container_of(uplink_paho_new(base, x, &events, NULL), struct paho, uplink);
+	p->handles[0].gen = 1;
+	p->handles[0].v5 = v5;
+	p->session = p->handles[0].session = 77;
+	p->active = p->active_handle = 0;
+	p->active_gen = 1;
+	handle = paho_context(p->index, 1, 0);
+	keep = paho_keep(handle);
+	assert_int_equal(keep->popen(&handle, "id", "uri", keep->context), 0);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	open_version(true);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	p->active = p->active_handle = -1;
+	p->uplink.ops->stop(&p->uplink, 1000);
+	exchanges_free(x);
+	free(keep);
+	event_base_free(base);
+	journal_teardown();
+	return 0;
+}
+
+static void turn(void)
+{
+	event_base_loop(base, EVLOOP_NONBLOCK);
+}
+
+static struct message *hello(uint8_t qos)
+{
+	struct message_init init = {
+		.topic = span_str("a/b"), .payload = span_str("hello"), .qos = qos, .retain = true
+	};
+
+	return message_new(&init);
+}
+
+/* As uplink_ops.publish() and the bridge would. */
+static struct publish_slot *hand_over(uint8_t qos, uint64_t record)
+{
+	struct publish_slot *s = list_first(&p->free_slots, struct publish_slot, free);
+
+	list_remove(&s->free);
+	s->what = (struct uplink_publish){
+		.msg = hello(qos), .qos = qos, .record = record, .retain = true
+	};
+	paho_reserve(p, s);
+	s->owned = true;
+	s->handle = 0;
+	return s;
+}
+
+static int put(const char *key, char *first, size_t len)
+{
+	char *bufs[] = { first };
+	int lens[] = { (int)len };
+
+	return keep->pput(handle, (char *)key, 1, bufs, lens);
+}
+
+/* Paho has chosen a packet id. */
+static void choose(struct publish_slot *s, int id)
+{
+	int type = 3, token = id;
+	char *bufs[] = { (char *)&type, (char *)&token };
+	int lens[] = { sizeof(type), sizeof(token) };
+
+	p->sending = s;
+	assert_true(keep->pput(handle, "c5-1", 2, bufs, lens) != 0); /* it keeps the command */
+	p->sending = NULL;
+}
+
+static char publish2[] = { 0x34 }, publish1[] = { 0x32 }, pubrel[] = { 0x62 };
+
+struct call {
+	pthread_t thread;
+	const char *key;
+	char *header;
+	volatile bool done;
+};
+
+static void *run_call(void *arg)
+{
+	struct call *c = arg;
+
+	put(c->key, c->header, 1);
+	c->done = true;
+	return NULL;
+}
+
+static void begin_call(struct call *c, const char *key, char *header)
+{
+	*c = (struct call){ .key = key, .header = header };
+	assert_int_equal(pthread_create(&c->thread, NULL, run_call, c), 0);
+	usleep(20000);
+}
+
+static void end_call(struct call *c)
+{
+	pthread_join(c->thread, NULL);
+	assert_true(c->done);
+}
+
+static void test_publish_waits_for_the_disk(void **state)
+{
+	struct publish_slot *s = hand_over(2, 9);
+	struct call c;
+
+	(void)state;
+	assert_true(s->storing);
+	choose(s, 1);
+	begin_call(&c, "s5-1", publish2);
+	assert_false(c.done);
+	commit(0);
+	assert_false(s->storing);
+	end_call(&c);
+	assert_int_equal(put("s5-1", publish2, 1), 0); /* again, after a reconnect */
+	assert_int_equal(exchange_find(x, EXCHANGE_OUT, 77, 1)->what, 9);
+}
+
+static void test_lower_qos_waits_for_nothing(void **state)
+{
+	struct publish_slot *s = hand_over(1, 9);
+
+	(void)state;
+	choose(s, 1);
+	assert_int_equal(put("s5-1", publish1, 1), 0);
+	assert_int_equal(keep->premove(handle, "s5-1"), 0);
+	assert_int_equal(journal->n, 0);
+}
+
+static void test_not_on_disk_waits_for_nothing(void **state)
+{
+	struct publish_slot *s = hand_over(2, 0);
+
+	(void)state;
+	choose(s, 1);
+	assert_int_equal(put("s5-1", publish2, 1), 0);
+	assert_int_equal(put("sc5-1", pubrel, 1), 0);
+	assert_int_equal(journal->n, 0);
+}
+
+static void test_another_id_than_foreseen(void **state)
+{
+	struct publish_slot *s = hand_over(2, 9);
+	struct call c;
+
+	(void)state;
+	commit(0);
+	choose(s, 7);
+	begin_call(&c, "s5-7", publish2);
+	assert_false(c.done);
+	turn();
+	commit(0);
+	end_call(&c);
+	assert_non_null(exchange_find(x, EXCHANGE_OUT, 77, 7));
+	assert_int_equal(live_records(), 1);
+	/* From now on it is foreseen again. */
+	s = hand_over(2, 10);
+	assert_int_equal(s->foreseen, 8);
+}
+
+static void test_pubrel_waits_for_the_disk(void **state)
+{
+	struct publish_slot *s = hand_over(2, 9);
+	struct call c;
+
+	(void)state;
+	choose(s, 1);
+	commit(0);
+	begin_call(&c, "sc5-1", pubrel);
+	turn();
+	assert_false(c.done);
+	assert_true(exchange_find(x, EXCHANGE_OUT, 77, 1)->released);
+	commit(0);
+	end_call(&c);
+	assert_int_equal(live_records(), 1);
+}
+
+/* Nobody waits for a disk to be repaired. */
+static void test_storage_fails(void **state)
+{
+	struct publish_slot *s = hand_over(2, 9);
+	struct call c;
+
+	(void)state;
+	choose(s, 1);
+	commit(-EIO);
+	assert_int_equal(put("s5-1", publish2, 1), 0);
+	journal->append_error = -ENOSPC;
+	begin_call(&c, "sc5-1", pubrel);
+	turn();
+	end_call(&c);
+	s = hand_over(2, 10);
+	assert_false(s->storing);
+	assert_true(s->safe);
+}
+
+static void test_stop_wakes_who_waits(void **state)
+{
+	struct publish_slot *s = hand_over(2, 9);
+	struct call c;
+
+	(void)state;
+	choose(s, 1);
+	begin_call(&c, "s5-1", publish2);
+	p->port = 1; /* nobody's */
+	pthread_mutex_lock(&paho_door);
+	p->stopping = true;
+	pthread_cond_broadcast(&paho_news);
+	pthread_mutex_unlock(&paho_door);
+	end_call(&c);
+	assert_false(s->safe);
+}
+
+static void test_unknown_ids_and_keys(void **state)
+{
+	(void)state;
+	assert_int_equal(put("s5-99", publish2, 1), 0);
+	assert_int_equal(put("sc5-99", pubrel, 1), 0);
+	assert_true(put("q5-1", publish2, 1) != 0);
+	assert_true(put("nonsense", publish2, 1) != 0);
+	assert_true(keep->pcontainskey(handle, "s5-1") != 0);
+}
+
+static void assert_keys(const char *const *want, int n)
+{
+	char **keys;
+	int got;
+
+	assert_int_equal(keep->pkeys(handle, &keys, &got), 0);
+	assert_int_equal(got, n);
+	for (int i = 0; i < got; i++) {
+		assert_string_equal(keys[i], want[i]);
+		MQTTAsync_free(keys[i]);
+	}
+	if (keys)
+		MQTTAsync_free(keys);
+}
+
+static void assert_packet(const char *key, const char *want, size_t n)
+{
+	char *bytes;
+	int len;
+
+	assert_int_equal(keep->pget(handle, (char *)key, &bytes, &len), 0);
+	assert_int_equal(len, n);
+	assert_memory_equal(bytes, want, n);
+	MQTTAsync_free(bytes);
+}
+
+static struct publish_slot *hold(uint16_t id, bool released, bool whole)
+{
+	struct exchange init = { .way = EXCHANGE_OUT,
+		.session = 77,
+		.what = whole ? 9 : 0,
+		.packet_id = id,
+		.released = released };
+	struct uplink_publish what = { .msg = hello(2), .qos = 2, .retain = true, .expiry_s = 258 };
+	struct publish_slot *s = list_first(&p->free_slots, struct publish_slot, free);
+
+	assert_int_equal(paho_hold(p, whole ? &what : NULL, exchange_begin(x, &init)), 0);
+	message_unref(what.msg);
+	s->handle = 0; /* taken over by the new handle */
+	return s;
+}
+
+static void test_restores(void **state)
+{
+	static const char *const keys[] = { "s5-5", "s5-6", "sc5-6", "s5-7", "sc5-7", "r5-3" };
+	uint16_t received[] = { 3 };
+	struct connect_job job = { .received = received, .n_received = 1 };
+
+	(void)state;
+	hold(5, false, true);
+	hold(6, true, true);
+	hold(7, true, false);
+	assert_keys(NULL, 0); /* only while a handle is made */
+	p->restoring = &job;
+	assert_keys(keys, 6);
+	/* PUBLISH, QoS 2, retain | length | topic | packet id | expiry 258 s | payload */
+	assert_packet("s5-5", "\x35\x12\0\3a/b\0\5\5\2\0\0\1\2hello", 20);
+	assert_packet("sc5-6", "\x62\2\0\6", 4);
+	assert_packet("s5-7", "\x34\6\0\1x\0\7\0", 8);
+	assert_packet("r5-3", "\x34\6\0\1x\0\3\0", 8);
+	assert_int_equal(keep->pcontainskey(handle, "sc5-6"), 0);
+	assert_true(keep->pcontainskey(handle, "sc5-5") != 0);
+	p->restoring = NULL;
+}
+
+static void test_restores_311(void **state)
+{
+	static const char *const keys[] = { "s-5" };
+	struct connect_job job = { 0 };
+
+	(void)state;
+	open_version(false);
+	hold(5, false, true);
+	p->restoring = &job;
+	assert_keys(keys, 1);
+	assert_packet("s-5", "\x35\x0c\0\3a/b\0\5hello", 14);
+	p->restoring = NULL;
+	teardown(state);
+}
+
+/* Nothing new is begun before what was restored is done, and Paho tells of that by its id only. */
+static void test_restored_is_done_by_id(void **state)
+{
+	struct publish_slot *s = hold(5, false, true);
+	struct call c;
+
+	(void)state;
+	assert_true(paho_restored_first(p));
+	s->x->seq = 0;
+	begin_call(&c, "sc5-5", pubrel);
+	turn();
+	commit(0);
+	end_call(&c);
+	paho_on_delivered(handle, 4);
+	paho_on_delivered(handle, 5);
+	turn();
+	assert_int_equal(seen.published, 1);
+	assert_int_equal(seen.outcome, UPLINK_DONE);
+	assert_false(paho_restored_first(p));
+	assert_null(exchange_find(x, EXCHANGE_OUT, 77, 5));
+}
+
+/* Paho says that a message whose write has failed has failed, but will send it again. */
+static void test_failed_write(void **state)
+{
+	struct publish_slot *two = hand_over(2, 9), *one = hand_over(1, 8);
+	MQTTAsync_failureData5 failure = MQTTAsync_failureData5_initializer;
+
+	(void)state;
+	choose(two, 1);
+	choose(one, 2);
+	commit(0);
+	failure.code = MQTTASYNC_FAILURE;
+	paho_on_unpublished5(paho_context(p->index, two->gen, two->index), &failure);
+	paho_on_unpublished5(paho_context(p->index, one->gen, one->index), &failure);
+	turn();
+	assert_int_equal(seen.published, 1); /* QoS 1 only */
+	assert_int_equal(seen.outcome, UPLINK_RETRY);
+	assert_true(p->handles[0].poisoned);
+	assert_true(two->owned);
+	pthread_mutex_lock(&paho_door);
+	paho_park(p, 0);
+	pthread_mutex_unlock(&paho_door);
+	assert_int_equal(two->handle, -1);
+	assert_int_equal(two->packet_id, 1);
+}
+
+/* The session is lost: whether the message arrived nobody knows. */
+static void test_lost_session(void **state)
+{
+	struct publish_slot *s = hand_over(2, 9);
+
+	(void)state;
+	choose(s, 1);
+	commit(0);
+	pthread_mutex_lock(&paho_door);
+	paho_sort_out(p, false);
+	pthread_mutex_unlock(&paho_door);
+	turn();
+	assert_int_equal(seen.published, 1);
+	assert_int_equal(seen.outcome, UPLINK_REPEAT);
+	assert_int_equal(live_records(), 0);
+}
+
+/* Up at another server: the message goes there, its id at the first one is only released. */
+static void test_another_session(void **state)
+{
+	struct publish_slot *s = hand_over(2, 9);
+
+	(void)state;
+	choose(s, 1);
+	commit(0);
+	pthread_mutex_lock(&paho_door);
+	p->active_handle = 1;
+	p->session = 78;
+	paho_sort_out(p, true);
+	pthread_mutex_unlock(&paho_door);
+	turn();
+	assert_int_equal(seen.outcome, UPLINK_REPEAT);
+	assert_true(p->handles[0].poisoned);
+	struct exchange *left = exchange_find(x, EXCHANGE_OUT, 77, 1);
+	assert_non_null(left);
+	assert_int_equal(left->what, 0);
+	assert_true(left->released);
+	assert_false(paho_restored_first(p));
+}
+
+static void test_pubrel_is_told(void **state)
+{
+	(void)state;
+	assert_int_equal(keep->premove(handle, "r5-12"), 0);
+	assert_int_equal(keep->premove(handle, "r-12"), 0);
+	turn();
+	assert_int_equal(seen.released, 1);
+	assert_int_equal(seen.packet_id, 12);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_publish_waits_for_the_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lower_qos_waits_for_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_not_on_disk_waits_for_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_another_id_than_foreseen, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pubrel_waits_for_the_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_storage_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stop_wakes_who_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unknown_ids_and_keys, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restores, setup, teardown),
+		cmocka_unit_test(test_restores_311),
+		cmocka_unit_test_setup_teardown(test_restored_is_done_by_id, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failed_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_session, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_another_session, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pubrel_is_told, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
