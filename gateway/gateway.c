@@ -85,6 +85,7 @@ static void get_limits(const struct conf *conf, struct router_limits *r, struct 
 	*r = (struct router_limits){
 		.max_retained = (uint32_t)l->retained_messages,
 		.max_retained_bytes = l->retained_bytes,
+		.max_retained_message = (uint32_t)l->retained_message_bytes,
 		.max_subscriptions = (uint32_t)l->subscriptions,
 		.max_delayed = (uint32_t)l->delayed_messages,
 		.max_delayed_bytes = l->delayed_bytes,

@@ -133,6 +133,8 @@ static enum reason offer(struct mq_conn *c, struct message *m, uint16_t packet_i
 	case R_NOT_AUTHORIZED:
 	case R_TOPIC_INVALID: /* well-formed, it has been checked: not for clients, below '$' */
 		return turn_down(c, m->qos, packet_id, why);
+	case R_TOO_LARGE: /* to be retained */
+		return refuse(c, m->qos, packet_id, c->v5 ? R_QUOTA : why);
 	case R_PACKET_ID_IN_USE: /* [MQTT-2.3.1-2] */
 	case R_IMPLEMENTATION:   /* it can never be taken: to offer it again would be of no use */
 		return refuse(c, m->qos, packet_id, why);

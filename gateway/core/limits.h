@@ -11,7 +11,7 @@ struct limits_conf {
 	int64_t inflight;         /* window towards a local MQTT client */
 	int64_t inbound_messages; /* open QoS 1/2 exchanges of one MQTT client */
 	int64_t inbound_qos2;     /* open QoS 2 exchanges of one device */
-	int64_t retained_messages, retained_bytes;
+	int64_t retained_messages, retained_bytes, retained_message_bytes;
 	int64_t delayed_messages, delayed_bytes;
 	int64_t message_bytes;     /* payload, over TCP */
 	int64_t memory;            /* budget of all queued bytes */

@@ -24,7 +24,7 @@ static bool is_own(const struct message *m)
 	return m->origin == ORIGIN_GATEWAY && message_topic(m).p[0] == '$';
 }
 
-bool retain_admits(const struct router *r, const struct message *m)
+enum reason retain_admits(const struct router *r, const struct message *m)
 {
 	const struct router_limits *limits = &r->limits;
 	const struct message *old = topictree_retained(r->tree, message_topic(m));
@@ -33,14 +33,18 @@ bool retain_admits(const struct router *r, const struct message *m)
 
 	/* What makes nothing larger is let in even above the limits: clearing one, or replacing. */
 	if (m->payload_len == 0 || is_own(m) || (old && size <= freed))
-		return true;
+		return R_SUCCESS;
+	if (limits->max_retained_message && m->payload_len > limits->max_retained_message)
+		return R_TOO_LARGE;
 	topictree_stats(r->tree, &now);
 	now.retained -= r->own_retained;
 	now.retained_bytes -= r->own_retained_bytes;
 	if (limits->max_retained && !old && now.retained >= limits->max_retained)
-		return false;
-	return limits->max_retained_bytes == 0 ||
-	       now.retained_bytes - freed + size <= (size_t)limits->max_retained_bytes;
+		return R_QUOTA;
+	if (limits->max_retained_bytes &&
+		now.retained_bytes - freed + size > (size_t)limits->max_retained_bytes)
+		return R_QUOTA;
+	return R_SUCCESS;
 }
 
 static void count_own(struct router *r, const struct message *m, bool kept)
@@ -173,7 +177,7 @@ enum reason retain_store(
 
 	if (m->payload_len == 0)
 		return clear(r, m, receipt);
-	if (!retain_admits(r, m)) {
+	if (reason_failed(retain_admits(r, m))) {
 		count_one(&not_kept);
 		return R_SUCCESS;
 	}
@@ -198,7 +202,7 @@ static bool on_restore(void *arg, struct kept *kept, const struct claim *c, stru
 
 	(void)kept;
 	(void)c;
-	if (message_expired(m) || !retain_admits(r, m)) {
+	if (message_expired(m) || reason_failed(retain_admits(r, m))) {
 		count_one(message_expired(m) ? &expired : &not_kept);
 		return false;
 	}

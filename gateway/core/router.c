@@ -349,8 +349,8 @@ enum reason router_admit(struct router *r, const struct identity *from, const st
 		return R_NOT_AUTHORIZED;
 	/* Only who waits for an answer can be refused; the upstream has no use for one. Others are
 	 * served without the message being kept, and that is counted. */
-	if (m->retain && m->qos > 0 && from->protocol != PROTO_UPSTREAM && !retain_admits(r, m))
-		return R_QUOTA;
+	if (m->retain && m->qos > 0 && from->protocol != PROTO_UPSTREAM)
+		return retain_admits(r, m);
 	return R_SUCCESS;
 }
 

@@ -96,11 +96,12 @@ enum share_strategy {
 extern const char *const share_strategies[]; /* their names, NULL-terminated */
 
 struct router_limits {
-	uint32_t max_retained;      /* messages of others than the gateway; 0: none */
-	int64_t max_retained_bytes; /* 0: none */
-	uint32_t max_subscriptions; /* all clients together; 0: none */
-	uint32_t max_delayed;       /* messages; 0: they are refused */
-	int64_t max_delayed_bytes;  /* 0: none */
+	uint32_t max_retained;         /* messages of others than the gateway; 0: none */
+	int64_t max_retained_bytes;    /* 0: none */
+	uint32_t max_retained_message; /* payload of one; 0: none */
+	uint32_t max_subscriptions;    /* all clients together; 0: none */
+	uint32_t max_delayed;          /* messages; 0: they are refused */
+	int64_t max_delayed_bytes;     /* 0: none */
 	enum share_strategy share_strategy;
 };
 

@@ -77,8 +77,8 @@ void subscription_unlink(struct router *r, struct subscription *sub);
 
 /* retain.c: what is kept. */
 
-/* Whether the limits let this message be retained. */
-bool retain_admits(const struct router *r, const struct message *m);
+/* Whether the limits let this message be retained: R_SUCCESS, R_QUOTA, or R_TOO_LARGE for ever. */
+enum reason retain_admits(const struct router *r, const struct message *m);
 /* Whether clearing or storing at QoS 1 or 2 can be promised at present. */
 bool retain_possible(const struct router *r, const struct message *m);
 /* Stores, or clears if the payload is empty. What the limits do not let in is counted, and that is

@@ -37,6 +37,7 @@ static void defaults_fill_an_absent_section(void **state)
 	assert_int_equal(l->inbound_qos2, 20);
 	assert_int_equal(l->retained_messages, 100000);
 	assert_int_equal(l->retained_bytes, 16 << 20);
+	assert_int_equal(l->retained_message_bytes, 1 << 20);
 	assert_int_equal(l->message_bytes, 1 << 20);
 	assert_int_equal(l->memory, 64 << 20);
 	assert_int_equal(l->session_expiry_ms, 7 * 24 * 3600 * 1000);

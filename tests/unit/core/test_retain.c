@@ -125,6 +125,25 @@ static void bytes_are_limited_as_well(void **state)
 	assert_true(retained_bytes() < 100);
 }
 
+static void one_message_is_limited_too(void **state)
+{
+	struct router_limits limits = { .max_retained_message = 3 };
+	struct box *a = &rig.boxes[0];
+	(void)state;
+
+	subscribe_opts(a, "#", (struct sub_opts){ .retain_handling = 2 });
+	router_set_limits(rig.router, &limits);
+	assert_int_equal(retain("1", "123"), R_SUCCESS);
+	assert_int_equal(a->n, 1);
+	assert_int_equal(retain("1", "1234"), R_TOO_LARGE);
+	assert_true(span_is(message_payload(kept("1")), "123"));
+	assert_int_equal(a->n, 1);
+	/* Who cannot be told is served, and so is what is not to be retained. */
+	assert_int_equal(publish_as(&rig.boxes[3].who, "1", "1234", 0, true), R_SUCCESS);
+	assert_int_equal(publish_as(&rig.boxes[3].who, "1", "1234", 1, false), R_SUCCESS);
+	assert_int_equal(a->n, 3);
+}
+
 static void keep_for(const char *topic, uint32_t life_ms)
 {
 	struct message *m = rig_message(topic, "1", 0, true, life_ms);
@@ -215,6 +234,7 @@ int main(void)
 		RIG_TEST(an_empty_one_clears),
 		RIG_TEST(a_full_table_refuses_new_topics),
 		RIG_TEST(bytes_are_limited_as_well),
+		RIG_TEST(one_message_is_limited_too),
 		RIG_TEST(an_expired_one_is_not_shown),
 		RIG_TEST(expired_ones_give_their_memory_back),
 		RIG_TEST(the_gateways_own_do_not_count),
