@@ -460,6 +460,23 @@ static void test_pubrel_is_told(void **state)
 	assert_int_equal(seen.packet_id, 12);
 }
 
+/* Paho's allocator works only as long as there is a client. */
+static MQTTAsync client;
+
+static int setup_paho(void **state)
+{
+	(void)state;
+	return MQTTAsync_create(
+		&client, "tcp://127.0.0.1", "id", MQTTCLIENT_PERSISTENCE_NONE, NULL);
+}
+
+static int teardown_paho(void **state)
+{
+	(void)state;
+	MQTTAsync_destroy(&client);
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -480,5 +497,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_another_session, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pubrel_is_told, setup, teardown),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, setup_paho, teardown_paho);
 }
