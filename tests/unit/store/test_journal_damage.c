@@ -9,7 +9,7 @@
  *   DAMAGE_SEED=n   the first image's seed (printed; the others' are the next numbers)
  *   DAMAGE_COUNT=n  how many images */
 #define KB         1024u
-#define MAX_BYTES  (192 * KB)
+#define MAX_BYTES  (96 * KB)
 #define MAX_FILES  40u
 #define FILE_CAP   (64 * KB)
 #define MAX_KNOWN  2048u
@@ -228,7 +228,7 @@ static size_t expected(const struct image *m, uint64_t seqs[MAX_KNOWN])
 
 static void build(struct fixture *f)
 {
-	static uint64_t seqs[900];
+	static uint64_t seqs[500];
 	uint8_t body[700];
 	int err;
 
