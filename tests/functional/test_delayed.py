@@ -39,9 +39,9 @@ def test_bad_ones(site):
     assert watcher.payloads() == [b"end"]
 
 
-def test_nothing_acknowledged_that_is_bound_upstream(site):
+def test_without_storage_nothing_acknowledged_that_is_bound_upstream(site):
     broker = site.broker().start()
-    gateway = site.gateway(upstream={"uri": broker.uri, "export": "up/#"}).start()
+    gateway = site.gateway(store=None, upstream={"uri": broker.uri, "export": "up/#"}).start()
     gateway.wait_upstream()
     cloud = MqttClient(site, broker.port, "cloud")
     cloud.subscribe("up/#", 1)
@@ -56,4 +56,5 @@ def test_nothing_acknowledged_that_is_bound_upstream(site):
     until(v3.connected.is_set, "the client having to connect again")
 
 
-harness.run(test_from_every_protocol, test_bad_ones, test_nothing_acknowledged_that_is_bound_upstream)
+harness.run(test_from_every_protocol, test_bad_ones,
+            test_without_storage_nothing_acknowledged_that_is_bound_upstream)
