@@ -21,7 +21,7 @@ enum delivery_state {
 struct delivery {
 	struct delivery *next; /* the list's */
 	union {
-		struct message *msg; /* counted; what a link is given always has it */
+		struct message *msg; /* counted; what a link delivers always has it */
 		struct kept *kept;   /* on_disk: borrowed */
 	};
 	uint32_t queued_ticks; /* DELIVERY_TICK_MS of the clock when it was taken */

@@ -2,6 +2,7 @@
 
 #include "gateway/core/idmap.h"
 #include "gateway/core/session_store.h"
+#include "gateway/store/journal.h"
 
 #include <stdlib.h>
 
@@ -331,14 +332,24 @@ enum reason inbound_publish(
 	return reason_failed(reason) ? reason : publish_new(in, m, packet_id, cookie, digest);
 }
 
+/* Ends are written when something else is. This one should not come back: the next message may have
+ * the same packet id and content. Nobody waits for it. */
+static void soon_for_good(const struct session *s)
+{
+	(void)journal_mark(keeper_journal(router_keeper(sessions_router(s->all))));
+}
+
 bool inbound_released(struct inbound *in, uint16_t packet_id)
 {
 	struct exchange *e = idmap_get(&in->by_id, packet_id);
 	/* A PUBREL before our PUBREC does not end anything: the message is not safe yet. */
 	if (!e || e->qos != 2 || e->state != STATE_ANSWERED)
 		return false;
+	bool stored = e->kept != NULL;
 	remember(in, e);
 	forget(e);
+	if (stored)
+		soon_for_good(in->session);
 	return true;
 }
 

@@ -77,7 +77,7 @@ bool outqueue_restore(
 	bool flies = c->released || (!q->queue.first && q->n_in_flight < q->session->window);
 	if (c->qos == 0 || c->qos > 2 || id_is_bad(q, c->packet_id))
 		return false;
-	if (flies ? idmap_reserve(&q->by_id) : mail_restore(q))
+	if (mail_restore(q) || idmap_reserve(&q->by_id))
 		return false;
 	struct delivery *d = restored(kept, c, m);
 	if (!d)

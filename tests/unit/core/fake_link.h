@@ -57,7 +57,7 @@ static inline int fake_send(struct fake_link *f, const struct delivery *d, bool 
 	assert_true(f->n_sent < FAKE_LOG);
 	struct fake_sent *e = &f->sent[f->n_sent++];
 	*e = (struct fake_sent){ d->packet_id, d->qos, d->dup, d->retain, release, "" };
-	struct span payload = message_payload(d->msg);
+	struct span payload = release ? span_str("") : message_payload(d->msg);
 	memcpy(e->text, payload.p, MIN(payload.len, sizeof(e->text) - 1));
 	return 0;
 }

@@ -164,7 +164,7 @@ static inline uint64_t store_written(void)
 static inline void store_fail(bool on)
 {
 	atomic_store(&store_fails, on);
-	for (unsigned i = 0; i < 300; i++) { /* the journal tries again each second */
+	for (unsigned i = 0; i < 600; i++) { /* it is tried again each second */
 		store_turn(5);
 		usleep(50);
 	}
