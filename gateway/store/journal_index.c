@@ -10,7 +10,7 @@ int index_reserve(struct index *x)
 {
 	if (x->n < x->cap)
 		return 0;
-	size_t cap = x->cap ? x->cap + x->cap / 2 : FIRST_CAP;
+	size_t cap = x->cap ? x->cap + x->cap / 4 : FIRST_CAP;
 	struct index_entry *v = realloc(x->v, cap * sizeof(*v));
 	if (!v)
 		return -ENOMEM;
@@ -51,9 +51,9 @@ void index_remove(struct index *x, struct index_entry *e)
 
 static void shrink(struct index *x)
 {
-	size_t cap = x->n < FIRST_CAP ? FIRST_CAP : x->n + x->n / 2;
+	size_t cap = x->n < FIRST_CAP ? FIRST_CAP : x->n + x->n / 8;
 
-	if (cap > x->cap / 2)
+	if (cap > x->cap / 4 * 3)
 		return;
 	struct index_entry *v = realloc(x->v, cap * sizeof(*v));
 	if (!v)
@@ -66,7 +66,7 @@ void index_tidy(struct index *x)
 {
 	size_t kept = 0;
 
-	if (x->head + x->holes <= index_live(x) + FIRST_CAP)
+	if (x->head + x->holes <= index_live(x) / 2 + FIRST_CAP)
 		return;
 	for (size_t i = x->head; i < x->n; i++)
 		if (x->v[i].seg)

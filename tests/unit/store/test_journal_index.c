@@ -86,6 +86,28 @@ static void a_drained_queue_gives_its_memory_back(void **state)
 	index_free(&x);
 }
 
+/* Long-lived records between short-lived ones, as sessions between messages. */
+static void a_record_costs_54_octets_at_most(void **state)
+{
+	(void)state;
+	struct index x = { 0 };
+	uint64_t next = 1;
+
+	for (unsigned round = 0; round < 40; round++) {
+		uint64_t first = next;
+		for (unsigned i = 0; i < 3000; i++)
+			push(&x, next++);
+		for (uint64_t s = first; s < next; s++) {
+			if (s % 7 == 0)
+				continue;
+			index_remove(&x, index_find(&x, s));
+			index_tidy(&x);
+			assert_true(x.cap * sizeof(*x.v) <= 54 * (index_live(&x) + 128));
+		}
+	}
+	index_free(&x);
+}
+
 static void an_undone_tail_leaves_no_holes(void **state)
 {
 	(void)state;
@@ -110,6 +132,7 @@ int main(void)
 		cmocka_unit_test(finds_what_was_pushed),
 		cmocka_unit_test(removing_in_any_order_agrees_with_a_model),
 		cmocka_unit_test(a_drained_queue_gives_its_memory_back),
+		cmocka_unit_test(a_record_costs_54_octets_at_most),
 		cmocka_unit_test(an_undone_tail_leaves_no_holes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
