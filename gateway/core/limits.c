@@ -137,9 +137,9 @@ static const struct conf_row rows[] = {
 		.def = "1000",
 		.reload = true,
 		.help = "Messages published to $delayed/SECONDS/TOPIC that wait for their time, at "
-			"most 4294967 seconds; with 0 there are none. They are in memory only and "
-			"a restart loses them: at QoS 1 and 2 those that the upstream would get "
-			"are refused." },
+			"most 4294967 seconds; with 0 there are none. Without [store] they are in "
+			"memory only and a restart loses them: at QoS 1 and 2 those that the "
+			"upstream would get are refused then." },
 	{ .key = "delayed_bytes",
 		.type = CONF_SIZE,
 		.offset = FIELD(delayed_bytes),

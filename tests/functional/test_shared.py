@@ -1,5 +1,7 @@
 """Shared subscriptions: $share/{group}/{filter}, each message to one member, over all protocols."""
 
+import signal
+
 import paho.mqtt.client as mqtt
 
 import coap
@@ -99,6 +101,34 @@ def test_strategy_of_the_configuration(site):
         assert sorted(counts) == [0, 0, 20], counts
 
 
+def test_each_strategy(site):
+    """What one of three workers gets of 30 messages, of two publishers and to five topics, and who decides it."""
+    by = {"round_robin": None, "random": None, "sticky": lambda topic, who: 0, "hash_clientid": lambda topic, who: who,
+          "hash_topic": lambda topic, who: topic}
+    gateway = site.gateway(gateway={"shared_strategy": "round_robin"}).start()
+    workers = [site.mqtt(gateway, "worker-%d" % i) for i in range(3)]
+    for worker in workers:
+        worker.subscribe("$share/g/#", 1)
+    publishers = [site.mqtt(gateway, "publisher-%d" % i) for i in range(2)]
+    for strategy, decides in by.items():
+        gateway.sections["gateway"]["shared_strategy"] = strategy
+        gateway.write_conf()
+        mark = gateway.mark()
+        gateway.process.signal(signal.SIGHUP)
+        gateway.wait_log("reload", after=mark)
+        for i in range(30):
+            publishers[i % 2].publish("%s/%d" % (strategy, i % 5), b"%d" % (i % 2), 1)
+        until(lambda s=strategy: sum(m.topic.startswith(s) for w in workers for m in w.messages) == 30, strategy)
+        shares = [[m for m in w.messages if m.topic.startswith(strategy + "/")] for w in workers]
+        if strategy == "round_robin":
+            assert [len(s) for s in shares] == [10, 10, 10]
+        elif strategy == "random":
+            assert sum(map(bool, shares)) > 1  # fails once in 10^14 runs
+        else:
+            keys = [{decides(m.topic, m.payload) for m in s} for s in shares]
+            assert sum(map(len, keys)) == len(set().union(*keys)), (strategy, keys)
+
+
 def test_interest_sees_the_inner_filter(site):
     broker = site.broker().start()
     gateway = site.gateway(upstream={"uri": broker.uri}).start()
@@ -116,4 +146,5 @@ def test_interest_sees_the_inner_filter(site):
 
 harness.run(test_round_robin_of_mqtt_clients, test_one_group_of_all_protocols,
             test_away_is_passed_over_and_takes_when_alone, test_no_retained_and_an_own_subscription_beside,
-            test_bad_names_are_refused, test_strategy_of_the_configuration, test_interest_sees_the_inner_filter)
+            test_bad_names_are_refused, test_strategy_of_the_configuration, test_each_strategy,
+            test_interest_sees_the_inner_filter)
