@@ -4,6 +4,8 @@ the broker keeps its session. TIDEGATE_QOS2_SEED and TIDEGATE_QOS2_ROUNDS (kills
 import collections
 import os
 import random
+import re
+import signal
 import time
 
 import harness
@@ -85,4 +87,49 @@ def test_every_message_once_with_311(site):
     every_message_once(site, "3.1.1")
 
 
-harness.run(test_every_message_once_with_5, test_every_message_once_with_311)
+def test_broker_lost_its_session(site):
+    """Then nothing is lost, and what may arrive twice is counted."""
+    story = Story(site, "lost", inflight="20", drain_rate="0")
+    story.fill(400)
+    story.gateway.kill()
+    story.upstream.wire.open()
+    story.kill_at_random()
+    story.upstream.down(kill=True)
+    story.upstream.start()
+    story.gateway.start()
+    until(lambda: len(set(numbers(story.upstream.arrived, "q/2"))) >= story.published, "all messages", 30)
+    time.sleep(0.3)
+    got = numbers(story.upstream.arrived, "q/2")
+    counted = story.gateway.counters().get("upstream.qos2_at_least_once", 0)
+    print("%d arrived twice, %d may have" % (len(got) - len(set(got)), counted))
+    assert len(got) - len(set(got)) <= counted <= 20
+    story.gateway.stop()
+
+
+def written(gateway):
+    mark = gateway.mark()
+    gateway.process.signal(signal.SIGUSR1)
+    gateway.wait_log(r"store live=.* written=\d+", after=mark)
+    return int(re.findall(r"store live=.* written=(\d+)", gateway.log())[-1])
+
+
+def test_everyday_traffic_writes_nothing(site):
+    """QoS 0 and 1 in both directions, the upstream is there, nobody's session outlives its connection."""
+    upstream = ledger.Upstream(site).start()
+    gateway = site.gateway(upstream={"uri": upstream.uri}, store={"commit_interval": "5ms"}).start()
+    gateway.wait_upstream()
+    local, far = site.mqtt(gateway, "local"), site.mqtt(upstream.broker, "far")
+    local.subscribe("down/#", 2)
+    far.publish("down/0", b"first", qos=1)
+    until(lambda: local.messages, "the way down")
+    before = written(gateway)
+    for n in range(200):
+        local.publish("up/%d" % (n % 2), b"%d" % n, qos=n % 2, wait=False)
+        far.publish("down/%d" % (n % 3), b"%d" % n, qos=n % 3, wait=False)
+    until(lambda: len(upstream.arrived) >= 400 and len(local.messages) >= 201, "all of them")
+    assert written(gateway) == before, "%d bytes written" % (written(gateway) - before)
+    gateway.stop()
+
+
+harness.run(test_every_message_once_with_5, test_every_message_once_with_311, test_broker_lost_its_session,
+            test_everyday_traffic_writes_nothing)

@@ -320,6 +320,39 @@ static void test_inbound(void **state)
 	assert_int_equal(fake.n_sent, 0); /* never back to where it came from */
 }
 
+/* What the library had under way at QoS 2 when the process ended is its own again; a packet id
+ * whose message is not here any more is only released. */
+static void test_exchanges_go_on(void **state)
+{
+	struct exchange init = { .way = EXCHANGE_OUT, .session = 1, .packet_id = 7, .what = 1 };
+	struct publish p[2];
+
+	(void)state;
+	start("");
+	publish(&h, &sender, &p[0], "a", "under way", 2, false);
+	publish(&h, &sender, &p[1], "a", "waits", 2, false);
+	wait_done(&p[0]);
+	wait_done(&p[1]);
+	assert_int_equal(exchange_store(exchange_begin(h.exchanges, &init)), 0);
+	init.packet_id = 6;
+	init.what = 999;
+	assert_int_equal(exchange_store(exchange_begin(h.exchanges, &init)), 0);
+	hub_close(&h);
+	start("");
+	assert_int_equal(fake.n_sent, 1);
+	assert_string_equal(fake.sent[0].payload, "under way");
+	assert_int_equal(fake.n_released, 1);
+	come_up(5);
+	assert_int_equal(fake.n_sent, 2);
+	assert_string_equal(fake.sent[1].payload, "waits");
+	/* Its session is lost: it goes on, but may be doubled. */
+	fake_answer(0, UPLINK_REPEAT, R_UNSPECIFIED);
+	turns(2);
+	assert_string_equal(fake.sent[2].payload, "under way");
+	fake_answer(1, UPLINK_DONE, R_SUCCESS);
+	fake_answer(2, UPLINK_DONE, R_SUCCESS);
+}
+
 static void test_export_limits(void **state)
 {
 	(void)state;
@@ -570,6 +603,7 @@ int main(void)
 		CASE(test_silent_servers),
 		CASE(test_fixed_version),
 		CASE(test_inbound),
+		CASE(test_exchanges_go_on),
 		CASE(test_export_limits),
 		CASE(test_retained_replays),
 		CASE(test_echo_withheld),
