@@ -39,16 +39,9 @@ def test_bad_ones(site):
     assert watcher.payloads() == [b"end"]
 
 
-<<<<<<< Updated upstream
 def test_without_storage_nothing_acknowledged_that_is_bound_upstream(site):
     broker = site.broker().start()
     gateway = site.gateway(store=None, upstream={"uri": broker.uri, "export": "up/#"}).start()
-=======
-def test_nothing_acknowledged_that_is_bound_upstream(site):
-    """Without storage nothing can be promised."""
-    broker = site.broker().start()
-    gateway = site.gateway(upstream={"uri": broker.uri, "export": "up/#"}, store=None).start()
->>>>>>> Stashed changes
     gateway.wait_upstream()
     cloud = MqttClient(site, broker.port, "cloud")
     cloud.subscribe("up/#", 1)
@@ -63,10 +56,6 @@ def test_nothing_acknowledged_that_is_bound_upstream(site):
     until(v3.connected.is_set, "the client having to connect again")
 
 
-<<<<<<< Updated upstream
-harness.run(test_from_every_protocol, test_bad_ones,
-            test_without_storage_nothing_acknowledged_that_is_bound_upstream)
-=======
 def test_a_restart_on_the_way_upstream(site):
     """With storage they are promised, and come after a crash too."""
     broker = site.broker().start()
@@ -83,6 +72,5 @@ def test_a_restart_on_the_way_upstream(site):
     assert cloud.payloads() == [b"now", b"later"]
 
 
-harness.run(test_from_every_protocol, test_bad_ones, test_nothing_acknowledged_that_is_bound_upstream,
-            test_a_restart_on_the_way_upstream)
->>>>>>> Stashed changes
+harness.run(test_from_every_protocol, test_bad_ones,
+            test_without_storage_nothing_acknowledged_that_is_bound_upstream, test_a_restart_on_the_way_upstream)
