@@ -81,4 +81,49 @@ def test_unusable_directory(site):
         assert directory.encode() in done.stderr, done.stderr
 
 
+def refused(config, status, line):
+    done = subprocess.run([harness.TIDEGATE, "-c", config], stderr=subprocess.PIPE, timeout=20, check=False)
+    assert done.returncode == status, (done.returncode, done.stderr)
+    assert re.search(line, done.stderr), done.stderr
+
+
+def test_one_gateway_for_one_directory(site):
+    first = site.gateway().start()
+    second = site.gateway("second", store={"dir": first.sections["store"]["dir"]})
+    refused(second.conf, 69, rb"error: journal .*: held by another gateway, pid %d" % first.process.popen.pid)
+    sn.SnClient(first, "dev").connect()
+
+
+def test_a_directory_of_somebody_else(site):
+    if os.geteuid() != 0:
+        return
+    gateway = site.gateway()
+    state = gateway.sections["store"]["dir"]
+    os.mkdir(state)
+    os.chown(state, 12345, 12345)
+    refused(gateway.conf, 77, rb"error: journal .*: belongs to user id 12345, the gateway runs as 0")
+    assert os.listdir(state) == []
+
+
+def test_a_lowered_bound(site):
+    broker = site.broker(persistent=True).start()
+    cloud = harness.durable_collector(site, broker)
+    broker.stop()
+    gateway = site.gateway(upstream={"uri": broker.uri}, store={"max_bytes": "16MB", "commit_interval": "0s"})
+    gateway.start()
+    dev = sn.SnClient(gateway, "dev").connect()
+    for n in range(1000):
+        dev.publish("a/b", b"%06d" % n + bytes(3000), qos=1)
+    gateway.stop()
+    gateway.sections["store"]["max_bytes"] = "1MB"
+    gateway.write_conf()
+    gateway.start()
+    gateway.wait_log(r"warn.*journal.*more than max_bytes")
+    broker.start()
+    cloud.wait_messages(1000)
+    assert [int(p[:6]) for p in cloud.payloads("a/b")] == list(range(1000))
+    state = gateway.sections["store"]["dir"]
+    until(lambda: sum(f.stat().st_size for f in os.scandir(state)) <= 1 << 20)
+
+
 harness.run(*[f for name, f in sorted(globals().items()) if name.startswith("test_")])

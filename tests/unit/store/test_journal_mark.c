@@ -1,6 +1,16 @@
 #include "tests/unit/store/journal_fixture.h"
 
+#include <stdatomic.h>
+
 #define MB (INT64_C(1) << 20)
+
+static atomic_int syncs;
+
+static int counted_sync(int fd)
+{
+	syncs++;
+	return fdatasync(fd);
+}
 
 static void pass(struct fixture *f, int64_t ms)
 {
@@ -170,6 +180,42 @@ static void lazy_records_cause_no_write(void **state)
 	fixture_destroy(&f);
 }
 
+static void the_end_syncs_what_is_left(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct journal_io real = journal_io;
+	fixture_init(&f, 8 * MB);
+	fixture_open(&f);
+	uint64_t a = append_text(&f, 1, "a", NULL);
+	append_text(&f, 1, "b", NULL);
+	fixture_settle(&f);
+	journal_io.sync = counted_sync;
+	syncs = 0;
+	fixture_reopen(&f); /* nothing is left */
+	assert_int_equal(syncs, 0);
+
+	append_lazy(&f, "lazy");
+	fixture_reopen(&f);
+	assert_int_equal(syncs, 1);
+	assert_int_equal(f.n_seen, 3);
+
+	/* Written by itself after 20 ms, and not synced. */
+	append_text(&f, 1, "opens a file", NULL);
+	fixture_settle(&f);
+	syncs = 0;
+	journal_forget(f.j, a);
+	fixture_turn(&f, 2 * FORGET_MS);
+	while (!list_empty(&f.j->flights))
+		fixture_turn(&f, 0);
+	assert_int_equal(syncs, 0);
+	fixture_reopen(&f);
+	assert_int_equal(syncs, 1);
+	assert_int_equal(f.n_seen, 3);
+	journal_io = real;
+	fixture_destroy(&f);
+}
+
 static void many_lazy_records_are_written(void **state)
 {
 	(void)state;
@@ -246,6 +292,7 @@ int main(void)
 		cmocka_unit_test(a_mark_waits_for_the_interval_unless_hurried),
 		cmocka_unit_test(a_mark_after_the_turn_is_not_left_lying),
 		cmocka_unit_test(lazy_records_cause_no_write),
+		cmocka_unit_test(the_end_syncs_what_is_left),
 		cmocka_unit_test(many_lazy_records_are_written),
 		cmocka_unit_test(room_is_told_before),
 		cmocka_unit_test(bytes_of_the_day_are_counted),
