@@ -72,5 +72,29 @@ def test_a_restart_on_the_way_upstream(site):
     assert cloud.payloads() == [b"now", b"later"]
 
 
+def test_over_a_kill(site):
+    broker = site.broker().start()
+    gateway = site.gateway(upstream={"uri": broker.uri, "export": "up/#"}).start()
+    gateway.wait_upstream()
+    dev = site.mqtt(gateway, "dev")
+    for qos in 1, 2:
+        dev.publish("$delayed/3/up/x", b"%d" % qos, qos)
+    dev.publish("$delayed/60/up/x", b"later", 1)
+    gateway.kill()
+    cloud = MqttClient(site, broker.port, "cloud")
+    cloud.subscribe("up/#", 2)
+    gateway.start().wait_upstream()
+    cloud.wait_messages(2)
+    assert sorted(cloud.payloads()) == [b"1", b"2"]
+    site.mqtt(gateway, "end").publish("up/end", b"1", 2)
+    cloud.wait_messages(3)
+    gateway.kill()  # neither comes again, the third has time
+    gateway.start().wait_upstream()
+    site.mqtt(gateway, "end").publish("up/end", b"2", 2)
+    cloud.wait_messages(4)
+    assert cloud.payloads("up/x") == [b"1", b"2"], cloud.payloads()
+
+
 harness.run(test_from_every_protocol, test_bad_ones,
-            test_without_storage_nothing_acknowledged_that_is_bound_upstream, test_a_restart_on_the_way_upstream)
+            test_without_storage_nothing_acknowledged_that_is_bound_upstream, test_a_restart_on_the_way_upstream,
+            test_over_a_kill)
