@@ -16,6 +16,7 @@ struct env {
 	struct sessions *sessions;
 	const char *gateway_id;
 	const struct rewrite *rewrite; /* for struct scope; NULL: no rules */
+	bool stored;                   /* there is storage: what sessions are survives a restart */
 };
 
 /* The contract of a protocol adapter. All is called in the loop's thread. */

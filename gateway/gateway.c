@@ -14,6 +14,8 @@
 #include "gateway/core/rewrite.h"
 #include "gateway/core/router.h"
 #include "gateway/core/session.h"
+#include "gateway/core/session_claims.h"
+#include "gateway/core/session_store.h"
 #include "gateway/core/topic.h"
 #include "gateway/ctl/sys.h"
 #include "gateway/gateway_conf.h"
@@ -52,6 +54,7 @@ struct gateway {
 	struct env env;
 	struct router *router;
 	struct sessions *sessions;
+	struct session_store *session_store;
 	struct autosub autosub;
 	struct rewrite rewrite;
 	struct journal *journal; /* NULL: memory only */
@@ -121,6 +124,7 @@ static int start_hub(struct gateway *g)
 	get_limits(g->conf, &rl, &sc);
 	g->router = router_new(&policy_allow_all, &rl);
 	g->sessions = sessions_new(g->router, &sc);
+	g->session_store = session_store_new(g->sessions);
 	autosub_load(&g->autosub, g->conf);
 	sessions_set_autosub(g->sessions, &g->autosub);
 	if (rewrite_load(&g->rewrite, g->conf) < 0)
@@ -166,6 +170,7 @@ static int start_store(struct gateway *g)
 		return 0;
 	}
 	keeper_handlers(g->keeper, handlers);
+	session_store_handlers(g->session_store, handlers);
 	if (g->exchanges)
 		handlers[JR_UPLINK] = (struct journal_handler){ exchanges_replay, g->exchanges };
 	int err = journal_open(g->base, c, handlers, &g->journal, &report);
@@ -174,6 +179,7 @@ static int start_store(struct gateway *g)
 	log_info("store: %s: %llu records, %llu of them live, in %u segments", c->dir,
 		(unsigned long long)report.records, (unsigned long long)report.live_records,
 		report.segments);
+	session_store_attach(g->session_store, g->journal, c->lazy_interval_ms);
 	keeper_attach(g->keeper, g->journal);
 	if (g->exchanges)
 		exchanges_attach(g->exchanges, g->journal);
@@ -187,6 +193,7 @@ static void set_keeper_conf(struct gateway *g, const struct conf *conf)
 
 	upstream_keeper_conf(conf, &k);
 	keeper_set_conf(g->keeper, &k);
+	session_store_set_interval(g->session_store, k.lazy_ms);
 }
 
 /* What the last run has left goes back to its owners. */
@@ -196,12 +203,15 @@ static int restore(struct gateway *g)
 	if (g->backlog)
 		backlog_attach(g->backlog, g->keeper);
 	router_set_keeper(g->router, g->keeper);
+	session_claims_restore(g->sessions, g->keeper);
 	keeper_restore(g->keeper);
+	session_store_restored(g->session_store);
 	return 0;
 }
 
 static int start_adapters(struct gateway *g)
 {
+	g->env.stored = g->journal != NULL;
 	for (size_t i = 0; i < N_ADAPTERS; i++) {
 		if (!conf_section(g->conf, adapters[i]->name))
 			continue;
@@ -470,9 +480,9 @@ int gateway_new(struct conf *conf, const char *path, struct gateway **out)
 	static int (*const steps[])(struct gateway *) = {
 		start_loop,
 		set_message_limits,
+		start_hub,
 		start_backlog,
 		start_store,
-		start_hub,
 		restore,
 		start_adapters,
 		start_upstream,
@@ -530,13 +540,14 @@ static bool turn(struct gateway *g)
 	bool more = router_turn(g->router);
 	if (g->upstream)
 		upstream_turn(g->upstream);
+	session_store_turn(g->session_store);
 	if (g->journal)
 		journal_turn(g->journal);
 	for (size_t i = 0; i < N_ADAPTERS; i++)
 		if (g->adapters[i])
 			adapters[i]->flush(g->adapters[i]);
 	reap();
-	return more || receipts_pending();
+	return more || receipts_pending() || session_store_due(g->session_store);
 }
 
 static bool drained(struct gateway *g)
@@ -585,8 +596,11 @@ void gateway_free(struct gateway *g)
 	timer_disarm(&g->status);
 	if (g->sys)
 		sys_free(g->sys);
+	if (g->session_store)
+		session_store_close(g->session_store);
 	if (g->sessions)
 		sessions_free(g->sessions);
+	session_store_free(g->session_store);
 	stop_adapters(g);
 	if (g->upstream)
 		upstream_stop(g->upstream);

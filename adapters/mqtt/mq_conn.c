@@ -6,6 +6,7 @@
 #include "adapters/mqtt/mqtt.h"
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
+#include "gateway/core/session_store.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -37,10 +38,44 @@ struct scope mq_conn_scope(const struct mq_conn *c)
 	};
 }
 
+static void conn_watch(struct mq_conn *c);
+
 void mq_conn_mark(struct mq_conn *c)
 {
-	if (list_empty(&c->turn))
+	if (c->waits && c->state != MQ_CLOSING)
+		conn_watch(c);
+	else if (list_empty(&c->turn))
 		list_append(&c->mqtt->turn, &c->turn);
+}
+
+void mq_conns_wake(struct mqtt *m)
+{
+	while (!list_empty(&m->waiting)) {
+		struct mq_conn *c = list_first(&m->waiting, struct mq_conn, turn);
+		if (!session_reached(m->env.sessions, c->mark))
+			break;
+		c->waits = false;
+		list_remove(&c->turn);
+		mq_conn_mark(c);
+	}
+}
+
+/* CONNACK, SUBACK and UNSUBACK say what will be after a restart as well: they, and what was written
+ * behind them, leave when that is on stable storage. True: not yet. */
+static bool conn_waits(struct mq_conn *c)
+{
+	const struct sessions *all = c->mqtt->env.sessions;
+
+	if (!c->promises)
+		return false;
+	c->promises = false;
+	c->mark = c->link.session ? session_mark(c->link.session) : sessions_mark(all);
+	c->waits = !session_reached(all, c->mark);
+	if (!c->waits)
+		return false;
+	list_remove(&c->turn);
+	list_append(&c->mqtt->waiting, &c->turn);
+	return true;
 }
 
 /* Ends */
@@ -331,7 +366,8 @@ static bool conn_may_read(const struct mq_conn *c)
 static void conn_watch(struct mq_conn *c)
 {
 	bool read = conn_may_read(c);
-	bool write = c->out.bytes || c->stream->unsent || (read && c->stream->read_blocked);
+	bool unsent = (c->out.bytes || c->stream->unsent) && !c->waits;
+	bool write = unsent || (read && c->stream->read_blocked);
 	uint8_t want = (uint8_t)((read ? EV_READ : 0) | (write ? EV_WRITE : 0));
 
 	if (want != c->watched) {
@@ -359,6 +395,10 @@ void mq_conn_turn(struct mq_conn *c)
 {
 	if (c->doom)
 		mq_conn_close(c, DETACH_LOST, c->doom);
+	if (conn_waits(c)) {
+		mq_conn_mark(c); /* for what it may read */
+		return;
+	}
 	if (c->state == MQ_CLOSING) {
 		conn_farewell(c);
 		return;

@@ -50,7 +50,7 @@ struct mq_conn {
 	struct mqtt *mqtt;      /* borrowed */
 	struct mq_group *group; /* borrowed: whose listener it came by */
 	struct list node;       /* in mqtt->conns */
-	struct list turn;       /* in mqtt->turn */
+	struct list turn;       /* in mqtt->turn or mqtt->waiting */
 	struct event io;        /* one for both directions: an idle client should cost little */
 	struct addr peer;
 	struct mq_stream *stream; /* owned; `tcp`, or what stands above it */
@@ -61,12 +61,15 @@ struct mq_conn {
 	uint8_t doom;             /* enum reason: closed for it when the turn ends; 0: not */
 	bool more : 1;            /* whole packets may wait in `in` */
 	bool starved : 1;         /* a delivery was put off: session_pump() is owed */
+	bool promises : 1;        /* `out` holds an answer that says what the session is */
+	bool waits : 1;           /* in mqtt->waiting: nothing leaves before `mark` is reached */
 	bool no_memory : 1;       /* the first packet in `in` waits for a message to be allocated */
 	struct {
 		uint8_t *p;          /* owned; NULL while nothing waits */
 		size_t cap, at, end; /* unread: [at, end) */
 	} in;
 	struct mq_out out;
+	uint64_t mark;    /* see session_mark() */
 	struct mq_v5 *v5; /* owned; NULL: not MQTT 5 */
 	struct list held; /* mq_publish.c: publications refused for now, in their order */
 	uint32_t n_held, held_bytes;
@@ -85,6 +88,8 @@ void mq_conn_close(struct mq_conn *c, enum detach how, enum reason why);
 void mq_conn_abort(struct mq_conn *c);
 /* For mqtt->turn: writes, lets the session go on, adjusts what is waited for. */
 void mq_conn_turn(struct mq_conn *c);
+/* Those whose mark is reached are looked at when the turn ends. */
+void mq_conns_wake(struct mqtt *m);
 /* This connection is to be looked at when the turn ends. */
 void mq_conn_mark(struct mq_conn *c);
 /* Takes packets that wait in `in`, as many as a turn may. */

@@ -33,6 +33,7 @@ void mq_conn_send(struct mq_conn *c, const struct mq_packet *packet)
 		p.props = span_of(NULL, 0);
 		len = encode(&p, buf, sizeof(buf));
 	}
+	c->promises |= p.type == MQ_CONNACK || p.type == MQ_SUBACK || p.type == MQ_UNSUBACK;
 	mq_conn_mark(c);
 	if (c->v5 && len > c->v5->max_packet) {
 		c->doom = R_TOO_LARGE;

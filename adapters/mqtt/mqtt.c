@@ -160,6 +160,7 @@ static int mqtt_start(const struct env *env, const struct conf *conf, void **sel
 	list_init(&m->listeners);
 	list_init(&m->conns);
 	list_init(&m->turn);
+	list_init(&m->waiting);
 	mq_pool_init(&m->inputs, MQ_READ_BYTES, FREE_INPUTS);
 	mq_pool_init(&m->outputs, MQ_CHUNK_BYTES, FREE_OUTPUTS);
 	make_groups(m, conf);
@@ -181,6 +182,7 @@ static void mqtt_flush(void *self)
 
 	/* What a look at one connection causes for another is left to the next turn's end. */
 	list_init(&now);
+	mq_conns_wake(m);
 	list_splice(&now, &m->turn);
 	while (!list_empty(&now))
 		mq_conn_turn(list_first(&now, struct mq_conn, turn));

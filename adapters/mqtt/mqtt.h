@@ -15,6 +15,7 @@ struct mqtt {
 	struct list listeners;     /* of struct mq_listener, owned */
 	struct list conns;         /* of struct mq_conn, owned */
 	struct list turn;          /* connections to look at when the turn ends */
+	struct list waiting;       /* the same, when their marks are reached; in that order */
 	struct timer accept_again; /* armed while listeners rest for want of descriptors */
 	struct mq_pool inputs;     /* read buffers */
 	struct mq_pool outputs;    /* chunks of struct mq_out */

@@ -13,5 +13,9 @@ bool sessions_full(const struct sessions *all);
 int sessions_add(struct sessions *all, struct session *s);
 void sessions_remove(struct sessions *all, struct session *s);
 void sessions_attached(struct sessions *all, const struct session *s, bool attached);
+struct session_store;
+/* Borrowed; NULL: none. */
+struct session_store *sessions_store(const struct sessions *all);
+void sessions_set_store(struct sessions *all, struct session_store *st);
 
 #endif

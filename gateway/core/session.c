@@ -6,6 +6,8 @@
 #include "gateway/core/inbound.h"
 #include "gateway/core/outqueue.h"
 #include "gateway/core/registry.h"
+#include "gateway/core/session_claims.h"
+#include "gateway/core/session_store_priv.h"
 #include "gateway/core/session_rare.h"
 #include "gateway/core/will.h"
 
@@ -122,12 +124,22 @@ static struct link *unlink_link(struct session *s, struct sessions *all)
 	return link;
 }
 
-static void arm_expiry(struct session *s)
+void session_arm_expiry(struct session *s)
 {
 	uint32_t most = sessions_conf(s->all)->max_expiry_s;
 	uint32_t expiry_s = most ? MIN(s->expiry_s, most) : s->expiry_s;
 	if (expiry_s != UINT32_MAX)
 		timer_arm(&s->timer, (int64_t)expiry_s * 1000);
+}
+
+/* Since when a client is away nobody was promised; but a will must not come again, nor that of a
+ * client that said goodbye. */
+static void presence_changed(struct session *s)
+{
+	if (s->will)
+		session_changed(s);
+	else
+		session_changed_lazily(s);
 }
 
 static void detach(struct session *s, enum detach how)
@@ -138,10 +150,12 @@ static void detach(struct session *s, enum detach how)
 	free_idle(s);
 	if (how == DETACH_LOST)
 		will_lost(s, sessions_router(s->all));
-	if (s->expiry_s)
-		arm_expiry(s);
-	else
+	if (!s->expiry_s) {
 		session_end(s, R_SUCCESS, false);
+		return;
+	}
+	session_arm_expiry(s);
+	presence_changed(s);
 }
 
 void session_detach(struct link *l, enum detach how)
@@ -199,16 +213,21 @@ void session_end(struct session *s, enum reason reason, bool publish_will)
 	struct sessions *all = s->all;
 	if (!all)
 		return;
-	bool will_due = will_waiting(s) || (publish_will && s->link);
+	/* In the next process: a will that waits goes on waiting, mail stays. */
+	bool goes_on = s->number && sessions_closing(all);
+	bool will_due = (will_waiting(s) && !goes_on) || (publish_will && s->link);
 	struct link *link = unlink_link(s, all);
 	s->all = NULL;
 	sessions_remove(all, s);
 	timer_disarm(&s->timer);
 	will_cancel(s);
 	router_leave(sessions_router(all), &s->sub);
+	if (goes_on)
+		session_claims_leave(s);
 	inbound_end(s->in);
 	if (s->out)
 		outqueue_end(s->out);
+	session_store_ended(all, s);
 	s->reap = (struct reap){ .free = NULL }; /* in the place of the timer */
 	reap_later(&s->reap, on_reap);
 	if (will_due)
@@ -217,7 +236,7 @@ void session_end(struct session *s, enum reason reason, bool publish_will)
 		link->ops->closed(link, reason);
 }
 
-static bool set_username(struct session *s, const char *username)
+bool session_set_username(struct session *s, const char *username)
 {
 	char *copy = username ? strdup(username) : NULL;
 	if (username && !copy)
@@ -227,15 +246,15 @@ static bool set_username(struct session *s, const char *username)
 	return true;
 }
 
-static struct session *session_new(struct sessions *all, const struct session_connect *c)
+struct session *session_make(struct sessions *all, enum protocol protocol, const char *client_id)
 {
-	size_t id_size = strlen(c->client_id) + 1;
+	size_t id_size = strlen(client_id) + 1;
 	struct session *s = calloc(1, MAX(sizeof(*s), offsetof(struct session, id) + id_size));
 	if (!s)
 		return NULL;
-	memcpy(s->id, c->client_id, id_size);
+	memcpy(s->id, client_id, id_size);
 	s->who.client_id = s->id;
-	s->who.protocol = c->protocol;
+	s->who.protocol = protocol;
 	s->all = all;
 	s->who.origin = identity_new_origin();
 	subscriber_init(&s->sub, &subscriber_ops, &s->who);
@@ -297,6 +316,8 @@ static void attach(struct session *s, const struct session_connect *c)
 	s->who.peer = c->peer;
 	s->expiry_s = c->expiry_s;
 	s->datagram = c->datagram;
+	s->stored = c->stored;
+	s->was_attached = false;
 	s->link = c->link;
 	c->link->session = s;
 	sessions_attached(s->all, s, true);
@@ -316,6 +337,19 @@ static void free_link(const struct session_connect *c, const struct session *pre
 		session_detach(c->link, DETACH_CLEAN);
 }
 
+static bool same_name(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : !a && !b;
+}
+
+/* Before it is attached: what the client was promised of the session changes with this CONNECT. */
+static bool terms_differ(const struct session *s, const struct session_connect *c)
+{
+	return s->expiry_s != c->expiry_s || s->datagram != c->datagram || s->stored != c->stored ||
+	       s->keepalive_ms != c->keepalive_ms || !same_name(s->who.username, c->username) ||
+	       (!c->keep_will && !will_same(s, c->will, c->will_delay_s));
+}
+
 enum reason session_connect(
 	struct sessions *all, const struct session_connect *c, struct session **out, bool *present)
 {
@@ -324,14 +358,16 @@ enum reason session_connect(
 	if (reason_failed(reason))
 		return reason;
 	free_link(c, s);
+	bool replaces = s && s->number && c->clean_start;
 	if (s && c->clean_start) {
 		end_present(s, c->link);
 		s = NULL;
 	}
 	*present = s != NULL;
-	if (!s && (sessions_full(all) || !(s = session_new(all, c))))
+	if (!s && (sessions_full(all) || !(s = session_make(all, c->protocol, c->client_id))))
 		return R_QUOTA;
-	if (!set_username(s, c->username)) {
+	bool differs = !*present || terms_differ(s, c);
+	if (!session_set_username(s, c->username)) {
 		if (!*present)
 			session_end(s, R_QUOTA, false);
 		return R_QUOTA;
@@ -342,6 +378,12 @@ enum reason session_connect(
 		session_set_will(s, c->will, c->will_delay_s);
 	if (!*present)
 		autosub_apply(sessions_autosub(all), s, c->mountpoint);
+	if (differs)
+		session_changed(s);
+	else
+		presence_changed(s);
+	if (replaces)
+		session_store_replaces(s);
 	*out = s;
 	return R_SUCCESS;
 }
@@ -356,8 +398,18 @@ void session_set_keepalive(struct session *s, int64_t keepalive_ms)
 		timer_disarm(&s->timer);
 }
 
+void session_set_expiry(struct session *s, uint32_t expiry_s)
+{
+	if (s->expiry_s == expiry_s)
+		return;
+	s->expiry_s = expiry_s;
+	session_changed(s);
+}
+
 void session_set_will(struct session *s, struct message *will, uint32_t delay_s)
 {
+	if (!will_same(s, will, delay_s))
+		session_changed(s);
 	will_set(s, will, delay_s);
 }
 
@@ -386,14 +438,20 @@ enum reason session_subscribe(struct session *s, struct span filter, const struc
 {
 	if (!s->all)
 		return R_TAKEN_OVER;
-	return router_subscribe(sessions_router(s->all), &s->sub, filter, opts);
+	enum reason reason = router_subscribe(sessions_router(s->all), &s->sub, filter, opts);
+	if (!reason_failed(reason))
+		session_store_subscribed(s, filter, opts);
+	return reason;
 }
 
 enum reason session_unsubscribe(struct session *s, struct span filter)
 {
 	if (!s->all)
 		return R_TAKEN_OVER;
-	return router_unsubscribe(sessions_router(s->all), &s->sub, filter);
+	enum reason reason = router_unsubscribe(sessions_router(s->all), &s->sub, filter);
+	if (reason == R_SUCCESS)
+		session_store_unsubscribed(s, filter);
+	return reason;
 }
 
 static enum reason publish_qos0(struct session *s, struct message *m)

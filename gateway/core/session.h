@@ -154,11 +154,7 @@ static inline void session_heard(struct session *s)
 	s->heard_ms = clock_ms();
 }
 void session_set_keepalive(struct session *s, int64_t keepalive_ms); /* counts from now */
-/* For the detach that comes. */
-static inline void session_set_expiry(struct session *s, uint32_t expiry_s)
-{
-	s->expiry_s = expiry_s;
-}
+void session_set_expiry(struct session *s, uint32_t expiry_s);       /* for the detach that comes */
 void session_set_will(struct session *s, struct message *will,
 	uint32_t delay_s); /* takes a reference; NULL: none */
 void session_set_extra(struct session *s, struct session_extra *extra);

@@ -29,7 +29,8 @@ struct journal_handler;
 enum session_item_type {
 	SESSION_IDENTITY = 1, /* protocol 1, client id 16-bit length, username likewise; or none */
 	SESSION_TERMS,        /* expiry 4, keep alive in ms 4, window 2, flags 1, last id 2 */
-	SESSION_ATTACHED,     /* 1: connected; wall clock 8 when this was so */
+	SESSION_PRESENCE,     /* connected or not 1, wall clock 8, and ms left then of the expiry 8
+				 and of the delay of the will 8 */
 	SESSION_WILL,         /* delay 4, life in ms 8, message_encode() form; empty: none */
 	SESSION_SUBSCRIBED,   /* options 1, identifier 4, filter with its prefix */
 	SESSION_UNSUBSCRIBED, /* filter with its prefix */
@@ -74,6 +75,9 @@ void session_changed_lazily(struct session *s);
  * is written by the call, so it is best asked for in the adapter's flush(), once for many answers.
  */
 uint64_t session_mark(struct session *s);
+/* The same for all that was written of any session so far; for those who do not know it any more.
+ */
+uint64_t sessions_mark(const struct sessions *all);
 /* While the storage fails nobody waits: true. A turn of the loop follows whenever this changes. */
 bool session_reached(const struct sessions *all, uint64_t mark);
 
@@ -105,20 +109,27 @@ void session_store_handlers(struct session_store *st, struct journal_handler *ha
 /* The journal has been replayed: sessions whose time ran out while the gateway was down end, the
  * others run. From here on sessions are stored; without this call there is no storage. */
 void session_store_attach(struct session_store *st, struct journal *j, int64_t lazy_interval_ms);
+void session_store_set_interval(struct session_store *st, int64_t lazy_interval_ms);
 /* The claims on messages have found their sessions. */
 void session_store_restored(struct session_store *st);
 /* Before journal_turn(): what has changed becomes records. */
 void session_store_turn(struct session_store *st);
+/* Something happened since that wants another turn at once. */
+bool session_store_due(const struct session_store *st);
 /* A graceful end: the lazy part is written. Sessions that end from here on (sessions_free()) keep
  * their records. */
 void session_store_close(struct session_store *st);
 /* After sessions_free(); before journal_close(). */
 void session_store_free(struct session_store *st);
 
+/* The process ends and its sessions go on in the next one: who keeps something for them in the
+ * journal leaves it there, and no client whose protocol can do without is told goodbye. */
+bool sessions_closing(const struct sessions *all);
+
 struct session_store_status {
 	uint64_t sessions, records; /* in the journal */
 	uint64_t restored, broken;  /* at the start */
-	uint64_t dirty;             /* changed, and not in the journal: the storage fails */
+	uint64_t changed;           /* not in the journal yet; for long only if it fails */
 };
 void session_store_status(const struct session_store *st, struct session_store_status *status);
 

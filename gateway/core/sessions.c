@@ -10,6 +10,7 @@ struct sessions {
 	struct router *router; /* borrowed */
 	struct sessions_conf conf;
 	const struct autosub *autosub; /* borrowed; NULL: none */
+	struct session_store *store;   /* the same */
 	struct ptrtable by_name;       /* all; by protocol and client id */
 	size_t n_attached;
 	struct list watchers; /* of sessions_watcher.node */
@@ -137,6 +138,16 @@ const struct sessions_conf *sessions_conf(const struct sessions *all)
 void sessions_set_autosub(struct sessions *all, const struct autosub *autosub)
 {
 	all->autosub = autosub;
+}
+
+void sessions_set_store(struct sessions *all, struct session_store *st)
+{
+	all->store = st;
+}
+
+struct session_store *sessions_store(const struct sessions *all)
+{
+	return all->store;
 }
 
 const struct autosub *sessions_autosub(const struct sessions *all)

@@ -25,13 +25,42 @@ static void set_terms(struct session *s, uint32_t delay_s, int64_t life_ms)
 	rare->will.life_ms = life_ms;
 }
 
-void will_set(struct session *s, struct message *m, uint32_t delay_s)
+static void set(struct session *s, struct message *m, uint32_t delay_s, int64_t life_ms)
 {
 	if (m)
 		message_ref(m);
 	message_unref(s->will);
 	s->will = m;
-	set_terms(s, m ? delay_s : 0, m && m->expires_ms ? MAX(m->expires_ms - clock_ms(), 1) : 0);
+	set_terms(s, delay_s, life_ms);
+}
+
+static int64_t life_ms_of(const struct message *m)
+{
+	return m && m->expires_ms ? MAX(m->expires_ms - clock_ms(), 1) : 0;
+}
+
+void will_set(struct session *s, struct message *m, uint32_t delay_s)
+{
+	set(s, m, m ? delay_s : 0, life_ms_of(m));
+}
+
+void will_restore(struct session *s, struct message *m, uint32_t delay_s, int64_t life_ms)
+{
+	set(s, m, delay_s, life_ms);
+}
+
+bool will_same(const struct session *s, const struct message *m, uint32_t delay_s)
+{
+	const struct message *will = s->will;
+
+	if (!m || !will)
+		return !m && !will;
+	return m->qos == will->qos && m->retain == will->retain &&
+	       span_equal(message_topic(m), message_topic(will)) &&
+	       span_equal(message_payload(m), message_payload(will)) &&
+	       span_equal(message_props(m), message_props(will)) &&
+	       delay_s == (s->rare ? s->rare->will.delay_s : 0) &&
+	       life_ms_of(m) == (s->rare ? s->rare->will.life_ms : 0);
 }
 
 void will_free(struct session *s)
@@ -39,15 +68,27 @@ void will_free(struct session *s)
 	message_unref(s->will);
 }
 
+int64_t will_delay_ms(const struct session *s)
+{
+	return s->rare ? (int64_t)s->rare->will.delay_s * 1000 : 0;
+}
+
+void will_wait(struct session *s, int64_t delay_ms)
+{
+	struct session_rare *rare = s->will ? session_rare(s) : NULL;
+
+	if (!rare)
+		return;
+	timer_init(&rare->will.delay, on_delay_over);
+	timer_arm(&rare->will.delay, delay_ms);
+}
+
 void will_lost(struct session *s, struct router *r)
 {
-	if (!will_has_delay(s)) {
+	if (will_has_delay(s))
+		will_wait(s, will_delay_ms(s));
+	else
 		will_publish(s, r);
-		return;
-	}
-	struct will_terms *terms = &s->rare->will;
-	timer_init(&terms->delay, on_delay_over);
-	timer_arm(&terms->delay, (int64_t)terms->delay_s * 1000);
 }
 
 void will_cancel(struct session *s)

@@ -9,9 +9,16 @@
 
 /* Takes a reference; NULL: none. Without memory for its terms a will comes at once and stays. */
 void will_set(struct session *s, struct message *m, uint32_t delay_s);
+/* As it was before a restart; `life_ms` as in struct will_terms. */
+void will_restore(struct session *s, struct message *m, uint32_t delay_s, int64_t life_ms);
+/* It is the one the session has. */
+bool will_same(const struct session *s, const struct message *m, uint32_t delay_s);
 void will_free(struct session *s);
 /* The client is lost: publishes now, or when the delay is over. */
 void will_lost(struct session *s, struct router *r);
+/* The same after `delay_ms`. */
+void will_wait(struct session *s, int64_t delay_ms);
+int64_t will_delay_ms(const struct session *s); /* of its terms */
 /* The delay has begun and is not over. */
 static inline bool will_waiting(const struct session *s)
 {

@@ -86,7 +86,7 @@ static inline void hub_start(
 		.window = (uint16_t)l->inflight };
 	h->router = router_new(policy, &(struct router_limits){ 0 });
 	h->sessions = sessions_new(h->router, &sc);
-	struct env env = { h->base, h->router, h->sessions, "test", NULL };
+	struct env env = { h->base, h->router, h->sessions, "test", NULL, false };
 	assert_int_equal(adapter_mqtt.start(&env, h->conf, &h->mqtt), 0);
 }
 

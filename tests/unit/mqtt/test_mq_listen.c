@@ -58,7 +58,7 @@ static void assert_serves_ipv4(const char *a, const char *b)
 		len += snprintf(text + len, sizeof(text) - (size_t)len, "listen = mqtt://%s:%u\n",
 			b, h.port);
 	assert_int_equal(conf_parse(hub_sections, "x", text, (size_t)len, &conf, &err), 0);
-	struct env env = { h.base, h.router, h.sessions, "test", NULL };
+	struct env env = { h.base, h.router, h.sessions, "test", NULL, false };
 	assert_int_equal(adapter_mqtt.start(&env, conf, &h.mqtt), 0);
 	client_free(client_new(&h, "dev"));
 	conf_free(conf);

@@ -63,7 +63,7 @@ static void an_absent_section_is_no_listener(void **state)
 static void a_port_in_use_is_told(void **state)
 {
 	struct hub *h = *state;
-	struct env env = { h->base, h->router, h->sessions, "test", NULL };
+	struct env env = { h->base, h->router, h->sessions, "test", NULL, false };
 	void *other;
 	assert_int_equal(adapter_mqtt.start(&env, h->conf, &other), -EADDRINUSE);
 	client_free(client_new(h, "dev")); /* the first goes on */
