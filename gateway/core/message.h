@@ -22,8 +22,9 @@ struct message {
 	uint16_t topic_len;
 	uint8_t qos;     /* as published, 0..2 (MQTT-SN's -1 is 0 here) */
 	bool retain : 1; /* as published */
-	/* retain.c's: it is the retained message of its topic, and claimed as such (keeper.h). */
-	bool retained_claim : 1;
+	/* retain_claim.c's: it is the retained message of its topic, and claimed as such; the one
+	 * before is on disk, and it is not. */
+	bool retained_claim : 1, retained_heir : 1;
 	uint64_t origin;    /* number of the client that published it, or ORIGIN_... */
 	int64_t expires_ms; /* clock_ms() from which it is stale; 0: never */
 	int64_t received_wall_ms;

@@ -7,9 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* With storage a retained message is claimed there (keeper.h), which costs it nothing here: the
- * claim is found through the message. */
-
 static struct count not_kept = COUNT("router.retained_refused");
 static struct count no_memory = COUNT("router.retained_no_memory");
 static struct count expired = COUNT("router.retained_expired");
@@ -55,18 +52,10 @@ static void count_own(struct router *r, const struct message *m, bool kept)
 	r->own_retained_bytes += kept ? message_size(m) : -message_size(m);
 }
 
-static const struct claim retained_claim = { .kind = CLAIM_RETAINED };
-
-static struct kept *claim_of(const struct message *m)
-{
-	return m && m->retained_claim ? kept_of(m) : NULL;
-}
-
-/* `m` NULL clears. What was there is not claimed any more. */
+/* `m` NULL clears. */
 static int put(struct router *r, struct span topic, struct message *m)
 {
 	struct message *old = topictree_retained(r->tree, topic);
-	struct kept *kept = claim_of(old);
 
 	if (old)
 		message_ref(old);
@@ -74,91 +63,30 @@ static int put(struct router *r, struct span topic, struct message *m)
 	if (!e) {
 		count_own(r, old, false);
 		count_own(r, m, true);
-		if (kept)
-			kept_end(kept, &retained_claim, R_SUCCESS);
+		retain_unclaim(r, old, m);
 	}
 	message_unref(old);
 	return e;
-}
-
-/* At QoS 0 nobody was promised anything, and what the upstream has retained as well it gives back
- * to us when we lose it: such values are written when something else is. */
-static enum reason claim(struct router *r, struct message *m, bool elsewhere)
-{
-	enum claim_when when = m->qos == 0 || elsewhere ? CLAIM_LAZY : CLAIM_NOW;
-	int err;
-
-	if (!r->keeper || message_topic(m).p[0] == '$')
-		return R_SUCCESS; /* what runs here or elsewhere says so itself when it starts */
-	m->retained_claim = keeper_claim(r->keeper, m, &retained_claim, NULL, when, &err) != NULL;
-	if (m->retained_claim || when == CLAIM_LAZY || err == -ENOTSUP)
-		return R_SUCCESS;
-	return R_QUOTA;
-}
-
-static void unclaim(struct message *m)
-{
-	struct kept *kept = claim_of(m);
-
-	m->retained_claim = false;
-	if (kept)
-		kept_end(kept, &retained_claim, R_SUCCESS);
-}
-
-/* Is the value on disk, so that it has to be cleared there? */
-static bool is_stored(const struct message *m)
-{
-	const struct kept *kept = claim_of(m);
-
-	return kept && kept_record(kept) != 0;
-}
-
-bool retain_possible(const struct router *r, const struct message *m)
-{
-	return m->payload_len > 0 || !is_stored(topictree_retained(r->tree, message_topic(m))) ||
-	       !journal_failing(keeper_journal(r->keeper));
-}
-
-/* A publisher that waits until a value it has cleared can't come back. */
-struct clearing {
-	struct list node; /* router.clears, in the order of their marks */
-	struct receipt_hold hold;
-	uint64_t mark;
-};
-
-static void clearing_end(struct clearing *c)
-{
-	receipt_release(&c->hold, R_SUCCESS);
-	list_remove(&c->node);
-	free(c);
 }
 
 /* MQTT 5.0, 3.3.1.3: an empty one clears. */
 static enum reason clear(struct router *r, const struct message *m, struct receipt *receipt)
 {
 	struct span topic = message_topic(m);
-	bool waits = m->qos > 0 && receipt && is_stored(topictree_retained(r->tree, topic));
-	struct clearing *c = waits ? malloc(sizeof(*c)) : NULL;
+	bool waits =
+		m->qos > 0 && receipt && retain_is_stored(r, topictree_retained(r->tree, topic));
 
-	if (waits && !c)
+	if (waits && retain_wait(r, receipt) < 0)
 		return R_QUOTA;
 	(void)put(r, topic, NULL);
-	if (!c)
-		return R_SUCCESS;
-	c->mark = journal_mark(keeper_journal(r->keeper));
-	receipt_hold(receipt, &c->hold);
-	list_append(&r->clears, &c->node);
 	return R_SUCCESS;
 }
 
-void retain_turn(struct router *r)
+bool retain_possible(const struct router *r, const struct message *m)
 {
-	while (!list_empty(&r->clears)) {
-		struct clearing *c = list_first(&r->clears, struct clearing, node);
-		if (!journal_reached(keeper_journal(r->keeper), c->mark))
-			return;
-		clearing_end(c);
-	}
+	return m->payload_len > 0 || !r->keeper ||
+	       !retain_is_stored(r, topictree_retained(r->tree, message_topic(m))) ||
+	       !journal_failing(keeper_journal(r->keeper));
 }
 
 static void watch_expiry(struct router *r, const struct message *m)
@@ -183,12 +111,12 @@ enum reason retain_store(
 	}
 	if (topictree_retained(r->tree, topic) == m)
 		return R_SUCCESS;
-	enum reason reason = claim(r, m, elsewhere);
+	enum reason reason = retain_claim(r, m, elsewhere);
 	if (reason_failed(reason))
 		return reason;
 	if (put(r, topic, m)) {
 		count_one(&no_memory);
-		unclaim(m);
+		retain_unclaim(r, m, NULL);
 		return R_SUCCESS;
 	}
 	watch_expiry(r, m);
@@ -221,7 +149,7 @@ void retain_restore(struct router *r)
 	keeper_on_restore(r->keeper, CLAIM_RETAINED, on_restore, r);
 }
 
-static bool is_stale(const struct message *m, void *arg)
+static bool is_stale(struct message *m, void *arg)
 {
 	struct router *r = arg;
 
@@ -232,8 +160,7 @@ static bool is_stale(const struct message *m, void *arg)
 		return false;
 	count_one(&expired);
 	count_own(r, m, false);
-	if (claim_of(m))
-		kept_end(claim_of(m), &retained_claim, R_SUCCESS);
+	retain_unclaim(r, m, NULL);
 	return true;
 }
 
@@ -251,14 +178,12 @@ static void on_sweep(struct timer *t)
 void retain_init(struct router *r)
 {
 	timer_init(&r->sweep, on_sweep);
-	list_init(&r->clears);
+	retain_claims_init(r);
 }
 
-static bool leave(const struct message *m, void *arg)
+static bool leave(struct message *m, void *arg)
 {
-	(void)arg;
-	if (claim_of(m))
-		kept_leave(claim_of(m), &retained_claim);
+	retain_leave(arg, m);
 	return false;
 }
 
@@ -267,8 +192,7 @@ void retain_close(struct router *r)
 	size_t cursor = 0;
 
 	timer_disarm(&r->sweep);
-	while (!list_empty(&r->clears))
-		clearing_end(list_first(&r->clears, struct clearing, node));
 	while (r->keeper && !topictree_sweep(r->tree, &cursor, SWEEP_SLOTS, leave, r))
 		;
+	retain_claims_close(r);
 }

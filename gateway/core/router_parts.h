@@ -32,9 +32,13 @@ struct router {
 	size_t own_retained, own_retained_bytes;
 	struct timer sweep; /* armed while retained messages can expire */
 	size_t sweep_cursor;
-	bool sweep_again;    /* this round saw a message that can expire */
-	struct list clears;  /* of retain.c: publishers wait until a value is gone for good */
-	struct list delayed; /* of delayed.node: owned */
+	bool sweep_again; /* this round saw a message that can expire */
+	/* retain_claim.c's: */
+	struct claimant retained;
+	struct list clears;     /* publishers that wait until a value is gone for good */
+	struct ptrtable heirs;  /* values that are not on disk while those before them are */
+	struct list heirs_safe; /* of these, those that have come there */
+	struct list delayed;    /* of delayed.node: owned */
 	size_t delayed_bytes;
 	uint32_t n_delayed;
 	uint32_t n_subscriptions;
@@ -86,12 +90,27 @@ bool retain_possible(const struct router *r, const struct message *m);
  * R_QUOTA: it cannot be kept as was promised by its QoS, and is not retained. */
 enum reason retain_store(
 	struct router *r, struct message *m, struct receipt *receipt, bool elsewhere);
-/* Answers those whose values are gone for good. */
-void retain_turn(struct router *r);
 void retain_init(struct router *r);
 /* There is a keeper: asks for what it has. */
 void retain_restore(struct router *r);
 void retain_close(struct router *r);
+
+/* retain_claim.c: what is kept over a restart. */
+
+void retain_claims_init(struct router *r);
+/* Claims what is about to be retained. R_QUOTA: it cannot be kept as was promised. */
+enum reason retain_claim(struct router *r, struct message *m, bool elsewhere);
+/* It is not retained any more (NULL: there was nothing), but `heir` (NULL: nothing). */
+void retain_unclaim(struct router *r, struct message *m, struct message *heir);
+/* It stays in the storage: the process ends. */
+void retain_leave(struct router *r, struct message *m);
+/* A value of the topic of `m` (may be NULL) is on disk, and has to be cleared there. */
+bool retain_is_stored(const struct router *r, const struct message *m);
+/* The publisher waits until what is cleared now can't come back. 0 or -ENOMEM. */
+int retain_wait(struct router *r, struct receipt *receipt);
+/* Goes on with those that waited. */
+void retain_turn(struct router *r);
+void retain_claims_close(struct router *r);
 
 /* replay.c: retained messages for new subscriptions. */
 

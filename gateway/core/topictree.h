@@ -61,7 +61,7 @@ void topictree_retained_match(
  * clears those that are `stale`. True when the end was reached; *cursor is 0 then. Messages that
  * move in the table meanwhile may be missed until the next round. */
 bool topictree_sweep(struct topictree *t, size_t *cursor, size_t steps,
-	bool (*stale)(const struct message *, void *), void *arg);
+	bool (*stale)(struct message *, void *), void *arg);
 
 struct topictree_stats {
 	size_t nodes, levels; /* of the trie; distinct level strings */

@@ -206,7 +206,7 @@ void topictree_retained_match(
 }
 
 bool topictree_sweep(struct topictree *t, size_t *cursor, size_t steps,
-	bool (*stale)(const struct message *, void *), void *arg)
+	bool (*stale)(struct message *, void *), void *arg)
 {
 	for (; steps > 0 && *cursor < t->nodes.cap; steps--) {
 		struct topicnode *n = t->nodes.slots[*cursor];

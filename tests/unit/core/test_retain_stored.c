@@ -240,6 +240,34 @@ static void what_the_upstream_has_as_well_is_written_lazily(void **state)
 	assert_kept("a", "1");
 }
 
+/* Also when nothing is lazy any more: the value may have been replaced more than once meanwhile. */
+static void an_older_value_rather_than_none(void **state)
+{
+	(void)state;
+	put("a", "1", 1);
+	put("a", "2", 0);
+	put("a", "3", 0);
+	store_settle();
+	assert_int_equal(store_written(), 1);
+	kill_it();
+	assert_kept("a", "1");
+	put("a", "4", 0);
+	put("b", "1", 1); /* goes with it */
+	store_settle();
+	kill_it();
+	assert_kept("a", "4");
+	put("a", "5", 0);
+	put("a", "6", 1);
+	store_settle();
+	struct keeper_status s;
+	keeper_status(store.keeper, &s);
+	assert_int_equal(s.claims[CLAIM_RETAINED], 2); /* none of those before */
+	put("a", "7", 0);
+	put("a", "", 1);
+	kill_it();
+	assert_kept("a", NULL);
+}
+
 static void gone_when_they_expire(void **state)
 {
 	struct keeper_status s;
@@ -436,6 +464,7 @@ int main(void)
 		TEST(what_was_never_on_disk_is_cleared_at_once),
 		TEST(qos_0_is_written_lazily),
 		TEST(what_the_upstream_has_as_well_is_written_lazily),
+		TEST(an_older_value_rather_than_none),
 		TEST(gone_when_they_expire),
 		TEST(only_within_the_limits),
 		TEST(refused_when_it_cannot_be_kept),
