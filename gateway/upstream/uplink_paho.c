@@ -102,6 +102,7 @@ void paho_set_down(struct paho *p, enum reason reason, const char *text)
 	if (p->state == PAHO_IDLE)
 		return;
 	p->state = PAHO_IDLE;
+	p->fd = -1;
 	p->down_reason = p->goodbye != R_SUCCESS ? p->goodbye : reason;
 	if (!text && p->goodbye != R_SUCCESS)
 		text = reason_name(p->goodbye);
@@ -493,7 +494,7 @@ struct uplink *uplink_paho_new(struct event_base *base, struct exchanges *exchan
 	p->events = events;
 	p->arg = arg;
 	p->exchanges = exchanges;
-	p->active = p->active_handle = -1;
+	p->active = p->active_handle = p->fd = -1;
 	p->next_id = 1;
 	init_slots(p);
 	pthread_cond_init(&p->idle, NULL);

@@ -17,6 +17,7 @@
  *   Paho's two    uplink_paho_events.c    callbacks: copy, post, return
  *                 uplink_paho_message.c   messages that come, acknowledged when they are safe
  *                 uplink_paho_keep.c      what Paho calls its persistence
+ *                 uplink_paho_socket.c    its socket, of which it tells nothing
  * Paho's 1.3.12 holds one mutex over everything while it calls back, resolves names or shakes
  * hands: who called it from the loop would stop the gateway for seconds, and who called it from a
  * callback would release a lock that is not his. Hence also: `paho_door` is taken inside callbacks,
@@ -131,6 +132,7 @@ struct paho {
 	bool stopping;
 	bool ask;        /* before messages are acknowledged */
 	uint16_t port;   /* of the server */
+	int fd;          /* Paho\'s socket while it is up, if it is plain TCP; else -1 */
 	size_t by_id;    /* slots of that kind */
 	uint32_t ticket; /* of the message that waits, or waited last, for its answer */
 	enum { ANSWER_DUE, ANSWER_KEPT, ANSWER_REFUSED } answer;
@@ -245,9 +247,15 @@ int paho_on_message(void *context, char *topic, int topic_len, MQTTAsync_message
  * callback, which comes only at PUBREL with MQTT 3.1.1, and not at all after a restart. */
 void paho_on_publish2(void *context, bool v5, uint8_t header, struct span rest);
 void paho_on_pubrel(void *context, uint16_t packet_id);
+
+/* uplink_paho_socket.c */
+int paho_socket(uint16_t port); /* -1: not found */
 /* Ends the connection from inside a callback, where Paho can't be called: the acknowledgement that
  * Paho sends when the callback returns must not leave. */
 void paho_shut(uint16_t port);
+/* The PUBRECs that have arrived in a plain connection and that Paho has not read yet. It reads one
+ * packet after the other and nothing ahead, so what is there begins with a packet. */
+size_t paho_peek_pubrecs(int fd, uint16_t ids[], size_t max);
 
 /* uplink_paho_events.c: Paho's callbacks; 5 for MQTT 5 */
 void paho_on_connected(void *context, MQTTAsync_successData *data);

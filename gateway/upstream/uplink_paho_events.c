@@ -25,6 +25,7 @@ static void set_up(void *context, const struct uplink_up *up)
 		p->state = PAHO_UP;
 		p->up = *up;
 		p->tls_text[0] = '\0';
+		p->fd = p->handles[p->active_handle].tls ? -1 : paho_socket(p->port);
 		paho_sort_out(p, up->session_present);
 		mailbox_post(p->inbox, &p->up_note.mail);
 	}

@@ -24,6 +24,7 @@ struct key {
 
 #define REFUSED  MQTTCLIENT_PERSISTENCE_ERROR
 #define KEY_SIZE 16
+#define PEEK_MAX 256 /* PUBRECs */
 
 #define PUBLISH_QOS2 0x34
 #define PUBREL       0x62
@@ -89,6 +90,31 @@ static void before_publish(const void *context, uint16_t id)
 		paho_shut(shut);
 }
 
+/* Door held. PUBREC has come for this one. */
+static void note_release(struct paho *p, struct publish_slot *s)
+{
+	if (s->released)
+		return;
+	s->released = true;
+	s->release_safe = !s->kept;
+	if (s->kept)
+		paho_note(p, s);
+}
+
+/* Door held. Paho handles one PUBREC after the other, and each would wait for a commit of its own:
+ * those that have arrived as well go to the disk with the first. */
+static void note_following(struct paho *p, int handle)
+{
+	uint16_t ids[PEEK_MAX];
+	size_t n = paho_peek_pubrecs(p->fd, ids, PEEK_MAX);
+
+	for (size_t i = 0; i < n; i++) {
+		struct publish_slot *s = paho_slot_by_id(p, handle, ids[i]);
+		if (s)
+			note_release(p, s);
+	}
+}
+
 /* The same for PUBREL. */
 static void before_pubrel(const void *context, uint16_t id)
 {
@@ -100,11 +126,11 @@ static void before_pubrel(const void *context, uint16_t id)
 	pthread_mutex_lock(&paho_door);
 	while ((p = owner_of(context)) && (s = paho_slot_by_id(p, handle, id)) &&
 		!s->release_safe) {
-		s->released = true;
-		s->release_safe = !s->kept;
-		if (s->release_safe)
-			break;
-		paho_note(p, s);
+		if (!s->released) {
+			note_release(p, s);
+			note_following(p, handle);
+			continue;
+		}
 		if (!wait_news(p, &shut))
 			break;
 	}

@@ -2,11 +2,8 @@
 
 #include "gateway/core/props.h"
 
-#include <dirent.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 /* Messages that come. */
@@ -299,37 +296,4 @@ void paho_on_pubrel(void *context, uint16_t packet_id)
 	pthread_mutex_unlock(&paho_door);
 	if (!p)
 		free(in);
-}
-
-static uint16_t peer_port(int fd)
-{
-	union {
-		struct sockaddr any;
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
-		struct sockaddr_storage room;
-	} peer = { .room.ss_family = AF_UNSPEC };
-	socklen_t len = sizeof(peer);
-
-	if (getpeername(fd, &peer.any, &len) != 0)
-		return 0;
-	if (peer.any.sa_family == AF_INET)
-		return ntohs(peer.v4.sin_port);
-	return peer.any.sa_family == AF_INET6 ? ntohs(peer.v6.sin6_port) : 0;
-}
-
-/* Paho does not tell its socket; nothing else of ours talks to that port but a probe of the same
- * server. */
-void paho_shut(uint16_t port)
-{
-	DIR *fds = opendir("/proc/self/fd");
-	const struct dirent *entry;
-
-	while (fds && (entry = readdir(fds))) {
-		int fd = atoi(entry->d_name);
-		if (fd > 2 && port != 0 && peer_port(fd) == port)
-			shutdown(fd, SHUT_RDWR);
-	}
-	if (fds)
-		closedir(fds);
 }

@@ -5,6 +5,7 @@
 #include "tests/unit/core/fake_journal.h"
 
 #include <event2/event.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* What Paho calls its persistence, with Paho played by the test: its calls come from a thread of
@@ -235,6 +236,35 @@ static void test_pubrel_waits_for_the_disk(void **state)
 	commit(0);
 	end_call(&c);
 	assert_int_equal(live_records(), 1);
+}
+
+/* PUBRECs that have arrived meanwhile go to the disk with the first, others do not. */
+static void test_pubrecs_in_one_commit(void **state)
+{
+	struct publish_slot *s[5];
+	struct call c;
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	p->fd = pair[0];
+	for (int i = 0; i < 5; i++)
+		choose(s[i] = hand_over(2, (uint64_t)(9 + i)), i + 1);
+	commit(0);
+	/* 2: success; PUBACK of 3; 4: refused; 99: unknown; 5: only a part of it */
+	assert_int_equal(
+		write(pair[1], "\x50\2\0\2\x40\2\0\3\x50\4\0\4\x87\0\x50\2\0\x63\x50\2\0", 21), 21);
+	begin_call(&c, "sc5-1", pubrel);
+	turn();
+	commit(0);
+	end_call(&c);
+	assert_true(s[1]->release_safe);
+	for (int i = 2; i < 5; i++)
+		assert_false(s[i]->released);
+	assert_int_equal(put("sc5-2", pubrel, 1), 0); /* without another commit */
+	p->fd = -1;
+	close(pair[0]);
+	close(pair[1]);
 }
 
 /* Nobody waits for a disk to be repaired. */
@@ -486,6 +516,7 @@ int main(void)
 			test_not_on_disk_waits_for_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_id_than_foreseen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pubrel_waits_for_the_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pubrecs_in_one_commit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_storage_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stop_wakes_who_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unknown_ids_and_keys, setup, teardown),
