@@ -2,6 +2,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/count.h"
+#include "gateway/base/json.h"
 #include "gateway/base/wire.h"
 #include "gateway/core/session.h"
 #include "gateway/ctl/sys_publish.h"
@@ -78,15 +79,6 @@ static void wr_level(struct writer *w, const char *id)
 		}
 		snprintf(encoded, sizeof(encoded), "%%%02X", (unsigned)(uint8_t)*id);
 		wr_bytes(w, encoded, 3);
-	}
-}
-
-static void wr_json(struct writer *w, const char *text)
-{
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			wr_u8(w, '\\');
-		wr_u8(w, (uint8_t)*text);
 	}
 }
 

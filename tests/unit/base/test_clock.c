@@ -69,6 +69,25 @@ static void it_tells_what_passed_where_it_can(void **state)
 	assert_int_equal(clock_wall_passed(10000), 0);
 }
 
+static void test_text(void **state)
+{
+	char buf[CLOCK_TEXT_MAX];
+	(void)state;
+
+	assert_string_equal(clock_text(0, buf), "1970-01-01T00:00:00.000Z");
+	assert_string_equal(clock_text(1700000000007, buf), "2023-11-14T22:13:20.007Z");
+	assert_string_equal(clock_text(-1, buf), "1970-01-01T00:00:00.000Z");
+	assert_string_equal(clock_text(INT64_MAX, buf), "1970-01-01T00:00:00.000Z");
+}
+
+/* Whether the machine's clock is set is not known here; one in 1970 is not. */
+static void test_not_synced_in_1970(void **state)
+{
+	(void)state;
+	clock_freeze(1000, 86400000);
+	assert_false(clock_synced());
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -76,6 +95,8 @@ int main(void)
 		cmocka_unit_test(it_stands_still_within_a_turn),
 		cmocka_unit_test(frozen_it_moves_by_hand_only),
 		cmocka_unit_test(it_tells_what_passed_where_it_can),
+		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_not_synced_in_1970),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
