@@ -171,6 +171,8 @@ static int start_store(struct gateway *g)
 	}
 	keeper_handlers(g->keeper, handlers);
 	session_store_handlers(g->session_store, handlers);
+	if (g->backlog)
+		backlog_handlers(g->backlog, handlers);
 	if (g->exchanges)
 		handlers[JR_UPLINK] = (struct journal_handler){ exchanges_replay, g->exchanges };
 	int err = journal_open(g->base, c, handlers, &g->journal, &report);

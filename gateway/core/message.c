@@ -60,6 +60,7 @@ static struct message *make(const struct message_init *init, bool within_budget)
 		.retain = init->retain,
 		.origin = init->origin,
 		.expires_ms = init->expires_ms,
+		.synced = clock_synced(),
 		.received_wall_ms = clock_wall_ms(),
 	};
 	struct writer w = writer_of(m->body, body);
@@ -129,11 +130,12 @@ uint64_t message_digest(const struct message *m)
 }
 
 /* The stored form: a head of HEAD_BYTES, then `body` as it is in memory.
- *   version 1 | flags (bits 0-1 qos, bit 2 retain, bit 3 expires) | payload length 4 |
- *   props length 4 | remaining life in ms 8 | wall clock when encoded 8 |
- *   wall clock of arrival 8 */
+ *   version 1 | flags (bits 0-1 qos, bit 2 retain, bit 3 expires, bit 4 synced) | payload length 4
+ * | props length 4 | remaining life in ms 8 | wall clock when encoded 8 | wall clock of arrival 8
+ */
 enum { FORM_VERSION = 1, HEAD_BYTES = 34 };
-enum { FLAG_QOS = 0x03, FLAG_RETAIN = 0x04, FLAG_EXPIRES = 0x08, FLAGS = 0x0f };
+enum { FLAG_QOS = 0x03, FLAG_RETAIN = 0x04, FLAG_EXPIRES = 0x08, FLAG_SYNCED = 0x10 };
+enum { FLAGS = 0x1f };
 _Static_assert(HEAD_BYTES <= MESSAGE_SCRATCH, "the head is built in the scratch");
 
 /* MQTT 5.0, 3.3.2.3.3: the interval has 32 bits of seconds. */
@@ -149,7 +151,7 @@ static uint64_t life_left_ms(const struct message *m)
 static uint8_t form_flags(const struct message *m)
 {
 	return (uint8_t)(m->qos | (m->retain ? FLAG_RETAIN : 0) |
-			 (m->expires_ms ? FLAG_EXPIRES : 0));
+			 (m->expires_ms ? FLAG_EXPIRES : 0) | (m->synced ? FLAG_SYNCED : 0));
 }
 
 unsigned message_encode(
@@ -208,7 +210,9 @@ struct message *message_decode(struct span bytes, uint64_t origin)
 	else if (left_ms)
 		return NULL;
 	struct message *m = make(&init, false);
-	if (m)
+	if (m) {
 		m->received_wall_ms = received_wall_ms;
+		m->synced = flags & FLAG_SYNCED;
+	}
 	return m;
 }

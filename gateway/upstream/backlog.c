@@ -3,11 +3,10 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
-#include "gateway/base/timer.h"
-#include "gateway/core/keeper.h"
-#include "gateway/core/message.h"
-#include "gateway/core/receipt.h"
-#include "gateway/upstream/topic_set.h"
+#include "gateway/core/identity.h"
+#include "gateway/core/record.h"
+#include "gateway/store/journal.h"
+#include "gateway/upstream/backlog_priv.h"
 #include "gateway/upstream/upstream_conf.h"
 
 #include <assert.h>
@@ -16,45 +15,11 @@
 
 #define RETRY_MS       1000 /* after a body could not be read */
 #define UNREADABLE_MAX 60   /* times a body is asked for before it is given up */
-/* While the upstream answers, QoS 0 passes through; only a stalled link keeps it for long. */
-#define QOS0_FACTOR_UP 16
 
 _Static_assert(sizeof(struct entry) <= 40, "one for each message that waits");
 
-/* An entry of which more must be known: QoS 0, retained, or waited for without storage. */
-struct large_entry {
-	struct entry e;
-	struct list age;          /* QoS 0: backlog.qos0, oldest first */
-	struct receipt_hold hold; /* without storage */
-	uint64_t topic;           /* retained: its hash */
-};
-
-struct backlog {
-	struct keeper *keeper; /* borrowed; NULL: memory only */
-	struct backlog_limits limits;
-	bool up;
-	struct list queue;     /* struct entry.node: waiting, oldest first */
-	struct list in_flight; /* struct entry.node */
-	struct list qos0;      /* struct large_entry.age, waiting ones */
-	struct claimant now, later;
-	struct timer timer; /* something is to be tried again, or refused */
-	struct topic_set *retained;
-	uint32_t order;
-	unsigned unreadable_tries;
-	size_t holds;           /* without storage: entries whose receipt is held */
-	int64_t claimed_bytes;  /* of QoS 1 and 2 on disk, or on their way there */
-	int64_t unstored_bytes; /* without storage: QoS 1 and 2 in memory */
-	bool failing;           /* the storage has refused for so long that QoS 1 is */
-	void (*more)(void *);
-	void *arg;
-	struct backlog_status status;
-};
-
 static const struct claim claim = { .kind = CLAIM_UPSTREAM };
 
-static struct count dropped_qos0 = COUNT("upstream.dropped.qos0");
-static struct count dropped_expired = COUNT("upstream.dropped.expired");
-static struct count dropped_unreadable = COUNT("upstream.dropped.unreadable");
 static struct count refused_late = COUNT("upstream.refused_late");
 
 static void on_timer(struct timer *t);
@@ -80,7 +45,7 @@ static void on_later_safe(struct claimant *c, struct kept *kept, const struct cl
 	b->claimed_bytes += (int64_t)kept_size(kept);
 }
 
-static void soon(struct backlog *b, int64_t delay_ms)
+void backlog_soon(struct backlog *b, int64_t delay_ms)
 {
 	if (!timer_armed(&b->timer) || b->timer.due_ms > clock_ms() + delay_ms)
 		timer_arm(&b->timer, delay_ms);
@@ -89,7 +54,7 @@ static void soon(struct backlog *b, int64_t delay_ms)
 static void note_failing(struct backlog *b)
 {
 	b->failing = true;
-	soon(b, 0);
+	backlog_soon(b, 0);
 }
 
 static void on_now_failing(struct claimant *c, struct kept *kept, const struct claim *which)
@@ -113,18 +78,35 @@ struct backlog *backlog_new(const struct conf *conf)
 {
 	struct backlog *b = calloc(1, sizeof(*b));
 
-	if (!b || !(b->retained = topic_set_new())) {
-		free(b);
+	if (!b)
 		return NULL;
-	}
-	list_init(&b->queue);
+	for (int lane = 0; lane < LANES; lane++)
+		list_init(&b->waiting[lane]);
 	list_init(&b->in_flight);
 	list_init(&b->qos0);
+	list_init(&b->droppable);
 	b->now.ops = &now_ops;
 	b->later.ops = &later_ops;
 	timer_init(&b->timer, on_timer);
 	upstream_limits(conf_section(conf, "upstream"), &b->limits);
+	b->retained = topic_set_new();
+	b->ledger = ledger_new();
+	b->gaps = b->ledger ? gaps_new(b->ledger) : NULL;
+	if (!b->retained || !b->gaps || policy_init(b, conf) < 0) {
+		backlog_free(b);
+		return NULL;
+	}
 	return b;
+}
+
+void backlog_handlers(struct backlog *b, struct journal_handler *handlers)
+{
+	handlers[JR_GAP] = (struct journal_handler){ gaps_replay, b->gaps };
+}
+
+struct ledger *backlog_ledger(struct backlog *b)
+{
+	return b->ledger;
 }
 
 void backlog_on_more(struct backlog *b, void (*more)(void *), void *arg)
@@ -136,35 +118,37 @@ void backlog_on_more(struct backlog *b, void (*more)(void *), void *arg)
 void backlog_set_limits(struct backlog *b, const struct backlog_limits *limits)
 {
 	b->limits = *limits;
+	backlog_soon(b, 0);
 }
 
 /* ---- Entries ---- */
-
-static struct large_entry *large(struct entry *e)
-{
-	assert(e->large);
-	return container_of(e, struct large_entry, e);
-}
 
 struct message *entry_message(const struct entry *e)
 {
 	return e->claimed ? kept_loaded(e->kept) : e->msg;
 }
 
-static struct entry *entry_new(struct backlog *b, const struct message *m)
+static struct entry *entry_new(struct backlog *b, const struct message *m, bool own)
 {
-	bool is_large = m->qos == 0 || m->retain || !b->keeper;
-	struct entry *e = calloc(1, is_large ? sizeof(struct large_entry) : sizeof(*e));
+	struct entry_policy p;
+
+	policy_of(b, m, &p);
+	bool large = m->qos == 0 || m->retain || p.droppable || p.latest || !b->keeper;
+	struct entry *e = calloc(1, large ? sizeof(struct large_entry) : sizeof(*e));
 
 	if (!e)
 		return NULL;
 	e->qos = m->qos;
-	e->large = is_large;
+	e->large = large;
+	e->priority = p.priority || own;
+	e->droppable = p.droppable;
+	e->latest = p.latest;
 	e->order = ++b->order;
+	e->born_s = (int32_t)(clock_ms() / 1000);
 	list_init(&e->node);
-	if (!is_large)
+	if (!large)
 		return e;
-	struct large_entry *l = large(e);
+	struct large_entry *l = entry_large(e);
 	list_init(&l->age);
 	l->topic = topic_hash(message_topic(m));
 	e->retained = m->retain && topic_set_add(b->retained, l->topic) == 0;
@@ -216,15 +200,16 @@ static void end_hold(struct backlog *b, struct large_entry *l, enum reason reaso
 static void entry_free(struct backlog *b, struct entry *e)
 {
 	list_remove(&e->node);
-	if (e->large)
-		list_remove(&large(e)->age);
 	if (e->retained)
-		topic_set_remove(b->retained, large(e)->topic);
+		topic_set_remove(b->retained, entry_large(e)->topic);
+	if (e->client)
+		ledger_release(b->ledger, e->client);
 	free(e);
 }
 
-static void dequeue(struct backlog *b, const struct entry *e)
+static void dequeue(struct backlog *b, struct entry *e)
 {
+	policy_left(b, e);
 	if (e->in_flight)
 		b->status.in_flight--;
 	else
@@ -238,7 +223,7 @@ void backlog_done(struct backlog *b, struct entry *e, enum reason reason)
 		uncount(b, e);
 		kept_end(e->kept, &claim, reason);
 	} else {
-		end_hold(b, large(e), reason);
+		end_hold(b, entry_large(e), reason);
 		drop_body(b, e);
 	}
 	dequeue(b, e);
@@ -259,30 +244,45 @@ static void entry_leave(struct backlog *b, struct entry *e)
 	}
 }
 
+void backlog_lost(struct backlog *b, struct entry *e, enum loss why, enum reason reason)
+{
+	int64_t age_ms = (clock_ms() / 1000 - e->born_s) * 1000;
+	int64_t wall_ms = clock_wall_ms() - age_ms;
+
+	ledger_enter(b->ledger, e->client, why, 1, wall_ms, wall_ms);
+	backlog_done(b, e, reason);
+}
+
+static struct list *lane_of(struct backlog *b, const struct entry *e)
+{
+	return &b->waiting[e->priority ? LANE_PRIORITY : LANE_REST];
+}
+
 static void enqueue(struct backlog *b, struct entry *e)
 {
-	list_append(&b->queue, &e->node);
-	if (e->qos == 0)
-		list_append(&b->qos0, &large(e)->age);
+	list_append(lane_of(b, e), &e->node);
 	b->status.queued++;
+	policy_waits(b, e);
 }
 
 static bool on_restore(void *arg, struct kept *kept, const struct claim *c, struct message *m)
 {
 	struct backlog *b = arg;
 	struct entry *e;
+	int64_t rested_ms = clock_wall_passed(m->received_wall_ms);
 
 	(void)c;
 	if (message_expired(m)) {
-		count_one(&dropped_expired);
-		b->status.expired++;
+		ledger_enter(
+			b->ledger, 0, LOSS_EXPIRED, 1, m->received_wall_ms, m->received_wall_ms);
 		return false;
 	}
 	/* Without memory for it at the start there is none for anything. */
-	if (m->qos == 0 || !(e = entry_new(b, m)))
+	if (m->qos == 0 || !(e = entry_new(b, m, false)))
 		return false;
 	e->kept = kept;
 	e->claimed = e->now = e->old = true;
+	e->born_s = (int32_t)((clock_ms() - rested_ms) / 1000);
 	on_safe(b, kept);
 	b->claimed_bytes += (int64_t)kept_size(kept);
 	enqueue(b, e);
@@ -292,47 +292,30 @@ static bool on_restore(void *arg, struct kept *kept, const struct claim *c, stru
 void backlog_attach(struct backlog *b, struct keeper *k)
 {
 	b->keeper = k && keeper_has_storage(k) ? k : NULL;
-	if (b->keeper)
-		keeper_on_restore(k, CLAIM_UPSTREAM, on_restore, b);
+	if (!b->keeper)
+		return;
+	keeper_on_restore(k, CLAIM_UPSTREAM, on_restore, b);
+	gaps_attach(b->gaps, keeper_journal(k));
 }
 
 /* ---- Arrivals ---- */
 
-/* The oldest of QoS 0 make room for the newest. */
-static bool make_room_qos0(struct backlog *b, size_t size)
-{
-	int64_t max = b->limits.qos0_bytes * (b->up ? QOS0_FACTOR_UP : 1);
-
-	while (b->status.qos0_bytes + (int64_t)size > max && !list_empty(&b->qos0)) {
-		backlog_done(b, &list_first(&b->qos0, struct large_entry, age)->e, R_SUCCESS);
-		b->status.dropped_qos0++;
-		count_one(&dropped_qos0);
-	}
-	if (b->status.qos0_bytes + (int64_t)size <= max)
-		return true;
-	b->status.dropped_qos0++;
-	count_one(&dropped_qos0);
-	return false;
-}
-
-static int hold_body(struct backlog *b, struct entry *e, struct message *m, struct receipt *receipt)
+static void hold_body(
+	struct backlog *b, struct entry *e, struct message *m, struct receipt *receipt)
 {
 	int64_t size = (int64_t)message_size(m);
 
 	if (m->qos == 0) {
 		b->status.qos0_bytes += size;
 	} else {
-		if (b->unstored_bytes > b->limits.disk_bytes)
-			return -ENOSPC;
 		b->unstored_bytes += size;
 		/* Memory only: while the link is down it has been taken, no more can be said. */
 		if (b->up && receipt) {
-			receipt_hold(receipt, &large(e)->hold);
+			receipt_hold(receipt, &entry_large(e)->hold);
 			b->holds++;
 		}
 	}
 	e->msg = message_ref(m);
-	return 0;
 }
 
 static int claim_it(struct backlog *b, struct entry *e, struct message *m, bool now)
@@ -340,8 +323,6 @@ static int claim_it(struct backlog *b, struct entry *e, struct message *m, bool 
 	int64_t size = (int64_t)message_size(m);
 	int err;
 
-	if (now && b->claimed_bytes + size > b->limits.disk_bytes)
-		return b->status.error = -ENOSPC;
 	e->kept = keeper_claim(b->keeper, m, &claim, now ? &b->now : &b->later,
 		now ? CLAIM_NOW : CLAIM_LATER, &err);
 	if (!e->kept)
@@ -354,21 +335,39 @@ static int claim_it(struct backlog *b, struct entry *e, struct message *m, bool 
 	return 0;
 }
 
-enum reason backlog_push(struct backlog *b, struct message *m, struct receipt *receipt, bool now)
+/* What is held in memory counts when it goes to disk. */
+static bool has_room(struct backlog *b, const struct message *m, bool now)
 {
-	struct entry *e;
+	if ((m->qos > 0 && b->keeper && !now) || policy_room(b, m))
+		return true;
+	if (m->qos > 0 && b->keeper)
+		b->status.error = -ENOSPC;
+	return false;
+}
 
-	if (m->qos == 0 && !make_room_qos0(b, message_size(m)))
-		return R_QUOTA;
-	if (!(e = entry_new(b, m)))
-		return R_QUOTA;
-	int err = m->qos > 0 && b->keeper ? claim_it(b, e, m, now) : hold_body(b, e, m, receipt);
-	if (err) {
-		entry_free(b, e);
-		return R_QUOTA;
+enum reason backlog_push(struct backlog *b, const struct identity *from, struct message *m,
+	struct receipt *receipt, bool now)
+{
+	uint16_t client = from ? ledger_client(b->ledger, from->client_id) : 0;
+	struct entry *e = has_room(b, m, now) ? entry_new(b, m, !from) : NULL;
+	int err = e ? 0 : -ENOSPC;
+
+	if (e && m->qos > 0 && b->keeper)
+		err = claim_it(b, e, m, now);
+	else if (e)
+		hold_body(b, e, m, receipt);
+	if (!err) {
+		e->client = client;
+		enqueue(b, e);
+		return R_SUCCESS;
 	}
-	enqueue(b, e);
-	return R_SUCCESS;
+	if (m->qos == 0)
+		ledger_enter(b->ledger, client, LOSS_QOS0, 1, clock_wall_ms(), clock_wall_ms());
+	if (client)
+		ledger_release(b->ledger, client);
+	if (e)
+		entry_free(b, e);
+	return R_QUOTA;
 }
 
 /* ---- The storage fails ---- */
@@ -376,14 +375,11 @@ enum reason backlog_push(struct backlog *b, struct message *m, struct receipt *r
 /* It failed only after these were taken, and no broker is there to take them instead: the publisher
  * is told, and will send again. Not at QoS 2: local subscribers have had the message, and exactly
  * once is worth more than an answer. */
-static void refuse_late(struct backlog *b)
+static void refuse_late(struct backlog *b, struct list *waiting)
 {
 	struct list *pos, *tmp;
 
-	b->failing = false;
-	if (b->up)
-		return;
-	list_for_each_safe(pos, tmp, &b->queue) {
+	list_for_each_safe(pos, tmp, waiting) {
 		struct entry *e = list_entry(pos, struct entry, node);
 		if (e->qos != 1 || !e->claimed || !kept_failing(e->kept))
 			continue;
@@ -396,12 +392,16 @@ static void on_timer(struct timer *t)
 {
 	struct backlog *b = container_of(t, struct backlog, timer);
 
-	if (b->failing)
-		refuse_late(b);
+	for (int lane = 0; b->failing && !b->up && lane < LANES; lane++)
+		refuse_late(b, &b->waiting[lane]);
+	b->failing = false;
+	int64_t next_ms = policy_age(b);
+	if (next_ms >= 0)
+		backlog_soon(b, next_ms);
 	if (b->unreadable_tries && b->more)
 		b->more(b->arg);
 	if (b->unreadable_tries)
-		soon(b, RETRY_MS);
+		backlog_soon(b, RETRY_MS);
 }
 
 static void release_holds(struct backlog *b, struct list *entries)
@@ -411,7 +411,7 @@ static void release_holds(struct backlog *b, struct list *entries)
 	list_for_each(pos, entries) {
 		struct entry *e = list_entry(pos, struct entry, node);
 		if (e->large)
-			end_hold(b, large(e), R_SUCCESS);
+			end_hold(b, entry_large(e), R_SUCCESS);
 	}
 }
 
@@ -419,18 +419,21 @@ void backlog_secure(struct backlog *b)
 {
 	if (b->keeper) {
 		keeper_secure(b->keeper, CLAIM_UPSTREAM);
+		gaps_hurry(b->gaps);
 		return;
 	}
 	release_holds(b, &b->in_flight);
-	release_holds(b, &b->queue);
+	for (int lane = 0; lane < LANES; lane++)
+		release_holds(b, &b->waiting[lane]);
 }
 
 static void mark_old(struct backlog *b)
 {
 	struct list *pos;
 
-	list_for_each(pos, &b->queue)
-		list_entry(pos, struct entry, node)->old = true;
+	for (int lane = 0; lane < LANES; lane++)
+		list_for_each(pos, &b->waiting[lane])
+			list_entry(pos, struct entry, node)->old = true;
 }
 
 void backlog_set_link(struct backlog *b, bool up)
@@ -460,18 +463,17 @@ static int load(struct entry *e)
 static bool give_up_unreadable(struct backlog *b, struct entry *e, int err)
 {
 	if (err == -EAGAIN && ++b->unreadable_tries < UNREADABLE_MAX) {
-		soon(b, RETRY_MS);
+		backlog_soon(b, RETRY_MS);
 		return false;
 	}
 	log_error("upstream: a message of the backlog can't be read back (errno %d), %s", -err,
 		err == -EAGAIN ? "left for the next start" : "dropped");
 	b->unreadable_tries = 0;
 	b->status.unreadable++;
-	count_one(&dropped_unreadable);
 	if (err == -EAGAIN)
 		entry_leave(b, e);
 	else
-		backlog_done(b, e, R_SUCCESS);
+		backlog_lost(b, e, LOSS_UNREADABLE, R_SUCCESS);
 	return true;
 }
 
@@ -480,14 +482,22 @@ static bool is_expired(const struct entry *e)
 	return e->claimed ? kept_expired(e->kept) : message_expired(e->msg);
 }
 
+static struct entry *first(struct backlog *b)
+{
+	for (int lane = 0; lane < LANES; lane++)
+		if (!list_empty(&b->waiting[lane]))
+			return list_first(&b->waiting[lane], struct entry, node);
+	return NULL;
+}
+
 struct entry *backlog_next(struct backlog *b)
 {
-	while (!list_empty(&b->queue)) {
-		struct entry *e = list_first(&b->queue, struct entry, node);
+	struct entry *e;
+
+	policy_age(b);
+	while ((e = first(b))) {
 		if (is_expired(e)) {
-			count_one(&dropped_expired);
-			b->status.expired++;
-			backlog_done(b, e, R_SUCCESS);
+			backlog_lost(b, e, LOSS_EXPIRED, R_SUCCESS);
 			continue;
 		}
 		int err = load(e);
@@ -510,10 +520,12 @@ struct entry *backlog_find(struct backlog *b, uint64_t record)
 {
 	struct list *pos;
 
-	list_for_each(pos, &b->queue) {
-		struct entry *e = list_entry(pos, struct entry, node);
-		if (entry_record(e) == record)
-			return load(e) == 0 ? e : NULL;
+	for (int lane = 0; lane < LANES; lane++) {
+		list_for_each(pos, &b->waiting[lane]) {
+			struct entry *e = list_entry(pos, struct entry, node);
+			if (entry_record(e) == record)
+				return load(e) == 0 ? e : NULL;
+		}
 	}
 	return NULL;
 }
@@ -523,8 +535,7 @@ void backlog_sent(struct backlog *b, struct entry *e)
 	assert(!e->in_flight);
 	list_remove(&e->node);
 	list_append(&b->in_flight, &e->node);
-	if (e->large)
-		list_remove(&large(e)->age);
+	policy_left(b, e);
 	e->in_flight = true;
 	b->status.queued--;
 	b->status.in_flight++;
@@ -537,18 +548,35 @@ void backlog_requeue(struct backlog *b, struct entry *e)
 	assert(e->in_flight);
 	list_remove(&e->node);
 	/* What was in flight is older than what never was, so this ends soon. */
-	list_for_each(pos, &b->queue) {
+	list_for_each(pos, lane_of(b, e)) {
 		const struct entry *other = list_entry(pos, struct entry, node);
 		if ((int32_t)(other->order - e->order) > 0)
 			break;
 	}
 	list_insert_before(pos, &e->node);
-	if (e->qos == 0)
-		list_prepend(&b->qos0, &large(e)->age);
 	e->in_flight = false;
 	unload(e);
 	b->status.queued++;
 	b->status.in_flight--;
+	policy_waits(b, e);
+}
+
+/* ---- What is missing ---- */
+
+static bool push_gap(void *arg, struct message *m)
+{
+	return backlog_push(arg, NULL, m, NULL, true) == R_SUCCESS;
+}
+
+void backlog_tell_gaps(struct backlog *b, const char *topic, const char *gateway_id)
+{
+	gaps_tell(b->gaps, topic, gateway_id, push_gap, b);
+}
+
+void backlog_turn(struct backlog *b)
+{
+	if (gaps_turn(b->gaps))
+		backlog_soon(b, RETRY_MS);
 }
 
 /* ---- Questions ---- */
@@ -569,6 +597,8 @@ void backlog_status(const struct backlog *b, struct backlog_status *s)
 
 	*s = b->status;
 	s->memory_bytes = b->unstored_bytes;
+	s->dropped_qos0 = ledger_total(b->ledger, LOSS_QOS0);
+	s->expired = ledger_total(b->ledger, LOSS_EXPIRED);
 	if (!b->keeper)
 		return;
 	keeper_status(b->keeper, &k);
@@ -588,7 +618,11 @@ void backlog_free(struct backlog *b)
 		return;
 	timer_disarm(&b->timer);
 	leave_all(b, &b->in_flight);
-	leave_all(b, &b->queue);
+	for (int lane = 0; lane < LANES; lane++)
+		leave_all(b, &b->waiting[lane]);
+	policy_close(b);
+	gaps_free(b->gaps);
+	ledger_free(b->ledger);
 	topic_set_free(b->retained);
 	free(b);
 }

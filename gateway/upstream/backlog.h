@@ -1,14 +1,17 @@
 #ifndef TIDEGATE_UPSTREAM_BACKLOG_H
 #define TIDEGATE_UPSTREAM_BACKLOG_H
 
+#include "gateway/base/conf.h"
 #include "gateway/base/list.h"
 #include "gateway/base/reason.h"
 #include "gateway/base/span.h"
+#include "gateway/upstream/ledger.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-struct conf;
+struct identity;
+struct journal_handler;
 struct keeper;
 struct kept;
 struct message;
@@ -21,6 +24,8 @@ struct receipt;
 struct backlog;
 
 struct backlog *backlog_new(const struct conf *conf);
+/* Fills the row of JR_GAP for journal_open(). */
+void backlog_handlers(struct backlog *b, struct journal_handler *handlers);
 /* From here on it claims, and takes what keeper_restore() brings back. NULL or without storage:
  * memory only. */
 void backlog_attach(struct backlog *b, struct keeper *k);
@@ -33,7 +38,9 @@ struct entry {
 		struct kept *kept;   /* claimed */
 		struct message *msg; /* else; counted */
 	};
-	uint32_t order; /* of arrival, wraps */
+	uint32_t order;  /* of arrival, wraps */
+	int32_t born_s;  /* clock_ms() / 1000 of arrival; of another run it may lie before 0 */
+	uint16_t client; /* whose it is, see ledger.h */
 	uint8_t qos;
 	uint8_t tries; /* the bridge's: refusals so far */
 	bool claimed : 1;
@@ -41,6 +48,7 @@ struct entry {
 	bool loaded : 1; /* claimed, and has a reference to the body */
 	bool large : 1;  /* it is a struct large_entry */
 	bool in_flight : 1;
+	bool priority : 1, droppable : 1, latest : 1; /* what the policies say of its topic */
 	bool retained : 1; /* counted by topic, see backlog_has_retained() */
 	bool old : 1;      /* was waiting when the link came up: drain_rate applies */
 	bool barred : 1;   /* the bridge's: lower QoS on its topic waits for it */
@@ -52,6 +60,9 @@ struct message *entry_message(const struct entry *e);
 struct backlog_limits {
 	int64_t disk_bytes; /* of QoS 1 and 2; without storage: in memory */
 	int64_t qos0_bytes;
+	int64_t age_ms; /* older ones are dropped; 0: never */
+	/* Filters; borrowed, NULL: none. */
+	const struct conf_list *latest_only, *drop_oldest;
 };
 
 /* `more` is called when backlog_next() may have something again after it had not. */
@@ -61,10 +72,12 @@ void backlog_set_limits(struct backlog *b, const struct backlog_limits *limits);
  */
 void backlog_set_link(struct backlog *b, bool up);
 
-/* Appends. `now`: to the journal at once; else when ack_hold has passed. With storage the keeper
- * has the receipt (keeper_open()), else it is held here (it may be NULL). R_SUCCESS, or R_QUOTA:
- * not taken. */
-enum reason backlog_push(struct backlog *b, struct message *m, struct receipt *receipt, bool now);
+/* Appends; `from` is who published it (NULL: the gateway itself, of its own accord, and ahead of
+ * all others). `now`: to the journal at once; else when ack_hold has passed. With storage the
+ * keeper has the receipt (keeper_open()), else it is held here (it may be NULL). R_SUCCESS, or
+ * R_QUOTA: not taken. */
+enum reason backlog_push(struct backlog *b, const struct identity *from, struct message *m,
+	struct receipt *receipt, bool now);
 
 /* The first that is not in flight, with its body; NULL: none, or its body can't be read just now.
  */
@@ -78,6 +91,13 @@ void backlog_sent(struct backlog *b, struct entry *e);
 void backlog_requeue(struct backlog *b, struct entry *e); /* to its old place */
 /* Its life ends; `reason` goes to whoever still waits. */
 void backlog_done(struct backlog *b, struct entry *e, enum reason reason);
+/* The same, and it will not arrive: entered in the ledger. */
+void backlog_lost(struct backlog *b, struct entry *e, enum loss why, enum reason reason);
+struct ledger *backlog_ledger(struct backlog *b);
+/* Tells the upstream what it has missed, see gaps.h: messages of QoS 1, ahead of all others. */
+void backlog_tell_gaps(struct backlog *b, const char *topic, const char *gateway_id);
+/* End of each turn, before journal_turn(): records what has changed in the ledger. */
+void backlog_turn(struct backlog *b);
 
 /* A retained message for `topic` is still waiting to go up. */
 bool backlog_has_retained(struct backlog *b, struct span topic);

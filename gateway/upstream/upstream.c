@@ -42,7 +42,7 @@ static enum reason on_offer(
 	if (u->draining && !u->journal)
 		return R_SHUTTING_DOWN; /* nothing could keep it */
 	bool storing = must_store(u, m);
-	enum reason reason = backlog_push(u->backlog, m, receipt, storing);
+	enum reason reason = backlog_push(u->backlog, o->from, m, receipt, storing);
 	if (reason_failed(reason))
 		return reason;
 	/* What is stored at once might outlive us before its echo is seen: delivered now. */
@@ -124,6 +124,7 @@ static void upstream_free(struct upstream *u)
 	topic_set_free(u->topics2);
 	reconnect_free(u->reconnect);
 	free(u->client_id);
+	free(u->gap_topic);
 	free(u);
 }
 
@@ -132,6 +133,9 @@ static int make_parts(struct upstream *u, uplink_new_fn *new_uplink, struct even
 	const char *gateway_id)
 {
 	u->client_id = make_client_id(u->conf, gateway_id);
+	u->gateway_id = gateway_id;
+	if (asprintf(&u->gap_topic, "tidegate/%s/gaps", gateway_id) < 0)
+		return -ENOMEM;
 	u->reconnect = reconnect_new(base, &upstream_reconnect_ops, u);
 	u->echo = echo_new(u->router);
 	u->topics2 = topic_set_new();
@@ -213,6 +217,7 @@ void upstream_turn(struct upstream *u)
 	interest_turn(u->interest);
 	upstream_send(u);
 	exchanges_turn(u->exchanges);
+	backlog_turn(u->backlog);
 }
 
 static bool same(const char *a, const char *b)

@@ -25,9 +25,9 @@ extern const struct conf_section upstream_conf_section; /* "upstream"; absent: t
 /* hold_ms and memory_bytes, which are its settings; or what they are for the hub alone. */
 void upstream_keeper_conf(const struct conf *conf, struct keeper_conf *k);
 
-/* Starts connecting. `journal` NULL: memory only. `backlog` and `exchanges` have taken
- * their records already and outlive the upstream, `conf` lives until a reload replaces it. Returns
- * 0 or a negative errno. */
+/* Starts connecting. `journal` NULL: memory only. `backlog` and `exchanges` have taken their
+ * records already; they and `gateway_id` outlive the upstream, `conf` lives until a reload replaces
+ * it. Returns 0 or a negative errno. */
 int upstream_new(struct event_base *base, struct router *router, struct journal *journal,
 	struct backlog *backlog, struct exchanges *exchanges, const struct conf *conf,
 	const char *gateway_id, struct upstream **out);

@@ -250,6 +250,59 @@ static const struct conf_row rows[] = {
 			"stable storage, one message after the other (and while the storage "
 			"fails everything to and from the broker waits); fast acknowledges "
 			"what has been read." },
+	{ .key = "backlog_age",
+		.type = CONF_TIME,
+		.offset = AT(backlog_age_ms),
+		.max = 365 * DAY_MS,
+		.def = "0",
+		.reload = true,
+		.help = "Messages that have waited longer are dropped, counted and reported to "
+			"gap_topic; "
+			"0 keeps them." },
+	{ .key = "latest_only",
+		.type = CONF_LIST,
+		.offset = AT(latest_only),
+		.max = TOPIC_BYTES_MAX,
+		.check = check_filter,
+		.reload = true,
+		.sample = "status/#",
+		.help = "Topic filters of which only the newest message of each topic waits." },
+	{ .key = "priority",
+		.type = CONF_LIST,
+		.offset = AT(priority),
+		.max = TOPIC_BYTES_MAX,
+		.check = check_filter,
+		.sample = "alarm/#",
+		.help = "Topic filters whose messages are sent before all others that wait." },
+	{ .key = "drop_oldest",
+		.type = CONF_LIST,
+		.offset = AT(drop_oldest),
+		.max = TOPIC_BYTES_MAX,
+		.check = check_filter,
+		.reload = true,
+		.sample = "telemetry/#",
+		.help = "Topic filters whose oldest waiting messages give way when backlog_bytes "
+			"is "
+			"reached, instead of new ones being refused." },
+	{ .key = "gap_topic",
+		.type = CONF_STRING,
+		.offset = AT(gap_topic),
+		.max = TOPIC_BYTES_MAX,
+		.check = topic_check_name,
+		.reload = true,
+		.sample = "tidegate/cellar/gaps",
+		.help = "Topic at the broker where it is told, when it is there again, what of the "
+			"messages for it was dropped: whose, why, how many, captured from when to "
+			"when. The default is tidegate/, the gateway's id and /gaps." },
+	{ .key = "captured_at",
+		.type = CONF_BOOL,
+		.offset = AT(captured_at),
+		.def = "yes",
+		.reload = true,
+		.help = "With MQTT 5, messages that waited for the broker carry the time of their "
+			"capture "
+			"as user property captured-at, and in clock whether our clock was set "
+			"then." },
 	{ .key = "echo",
 		.type = CONF_ENUM,
 		.offset = AT(echo),
@@ -310,6 +363,9 @@ void upstream_limits(const struct upstream_conf *c, struct backlog_limits *limit
 	*limits = (struct backlog_limits){
 		.disk_bytes = c->backlog_bytes,
 		.qos0_bytes = c->qos0_bytes,
+		.age_ms = c->backlog_age_ms,
+		.latest_only = &c->latest_only,
+		.drop_oldest = &c->drop_oldest,
 	};
 }
 

@@ -20,7 +20,10 @@ struct upstream_conf {
 	int64_t inflight;
 	int64_t drain_rate; /* messages per second; 0: no limit */
 	int64_t ack_hold_ms;
-	int64_t backlog_bytes, memory_bytes, qos0_bytes;
+	int64_t backlog_bytes, memory_bytes, qos0_bytes, backlog_age_ms;
+	struct conf_list latest_only, priority, drop_oldest;
+	const char *gap_topic; /* NULL: tidegate/{gateway id}/gaps */
+	bool captured_at;
 	int echo; /* enum echo_mode */
 	int64_t echo_timeout_ms;
 	int fail_back; /* enum fail_back */

@@ -3,6 +3,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/file.h"
 #include "gateway/base/log.h"
+#include "gateway/core/topic.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #define SECRET_MAX       4096
 #define WATCH_MS         1000
 #define ATTEMPT_SPARE_MS 10000 /* past the library's own time-out, which it checks every 3 s */
+#define GAPS_MS          60000 /* while it is there: what is dropped then is told as often */
 #define CLOSING_MS       5000
 #define SILENT_CLOSES    2 /* then MQTT 3.1.1 is tried: old brokers just hang up */
 
@@ -199,6 +201,15 @@ void upstream_link_reload(struct upstream *u)
 		upstream_link_close(u);
 }
 
+static void tell_gaps(struct upstream *u)
+{
+	const char *topic = u->conf->gap_topic ? u->conf->gap_topic : u->gap_topic;
+
+	u->told_ms = clock_ms();
+	if (topic_valid_name(span_str(topic)))
+		backlog_tell_gaps(u->backlog, topic, u->gateway_id);
+}
+
 static void on_up(void *arg, const struct uplink_up *up)
 {
 	struct upstream *u = arg;
@@ -214,6 +225,7 @@ static void on_up(void *arg, const struct uplink_up *up)
 	upstream_window_open(u);
 	reconnect_up(u->reconnect, u->conf->fail_back == FAIL_BACK_IDLE);
 	backlog_set_link(u->backlog, true);
+	tell_gaps(u);
 	interest_up(u->interest, up->session_present);
 	upstream_set_error(u, "");
 	timer_arm(&u->watch, WATCH_MS);
@@ -329,6 +341,8 @@ const struct uplink_events upstream_uplink_events = {
  * pings and nothing else, and for a library that lost count. */
 static void watch_window(struct upstream *u)
 {
+	if (clock_ms() - u->told_ms >= GAPS_MS)
+		tell_gaps(u);
 	if (u->in_flight == 0 || clock_ms() - u->progress_ms < stuck_ms(u)) {
 		timer_arm(&u->watch, WATCH_MS);
 		return;

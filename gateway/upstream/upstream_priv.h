@@ -22,6 +22,8 @@ struct upstream {
 	struct exchanges *exchanges;      /* borrowed */
 	const struct upstream_conf *conf; /* borrowed */
 	char *client_id;
+	char *gap_topic;        /* where gaps are told unless configured */
+	const char *gateway_id; /* borrowed */
 	struct uplink *uplink;
 	struct reconnect *reconnect;
 	struct interest *interest;
@@ -42,6 +44,7 @@ struct upstream {
 	char last_error[160];
 	bool told; /* last_error has been logged */
 	uint64_t connects;
+	int64_t told_ms; /* when gaps were told the last time */
 
 	/* upstream_send.c */
 	unsigned window, in_flight;

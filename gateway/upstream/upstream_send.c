@@ -4,6 +4,7 @@
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
 #include "gateway/core/message.h"
+#include "gateway/upstream/stamp.h"
 
 #define QUOTA_PAUSE_MS  1000 /* after the server has said that it is too much */
 #define DRAIN_STEP_MS   10   /* at least, between two bursts of a paced backlog */
@@ -11,7 +12,6 @@
 #define TRIES_MAX       5  /* for a refusal that might be of the moment */
 #define PACKET_OVERHEAD 64 /* fixed header, packet id, properties' lengths, expiry */
 
-static struct count dead_letters = COUNT("upstream.dropped.refused");
 static struct count lost_qos0 = COUNT("upstream.dropped.lost_qos0");
 static struct count retried = COUNT("upstream.retried");
 static struct count at_least_once = COUNT("upstream.qos2_at_least_once");
@@ -63,10 +63,10 @@ static void dead_letter(struct upstream *u, struct entry *e, enum reason reason)
 	struct span topic = message_topic(m);
 
 	u->refused++;
-	count_one(&dead_letters);
 	log_limited(&refusals, LOG_LEVEL_WARN, "upstream: the broker does not take %.*s: %s",
 		SPAN_ARGS(topic), reason_name(reason));
 	echo_give_up(u->echo, m);
+	backlog_lost(u->backlog, e, LOSS_REFUSED, reason);
 }
 
 /* Too large for the server: it would end the connection, again and again. */
@@ -116,6 +116,20 @@ static void count_landed(struct upstream *u, const struct entry *e)
 	}
 }
 
+/* As it goes out: what has waited says since when, if the server takes it with that. A reference
+ * for the caller. */
+static struct message *outgoing(const struct upstream *u, const struct entry *e)
+{
+	struct message *m = entry_message(e);
+	struct message *stamped =
+		e->old && u->up.version == 5 && u->conf->captured_at ? stamp(m) : NULL;
+
+	if (stamped && fits(u, stamped))
+		return stamped;
+	message_unref(stamped);
+	return message_ref(m);
+}
+
 /* False: the library takes no more. */
 static bool send_entry(struct upstream *u, struct entry *e)
 {
@@ -123,18 +137,20 @@ static bool send_entry(struct upstream *u, struct entry *e)
 
 	if (!fits(u, m)) {
 		dead_letter(u, e, R_TOO_LARGE);
-		backlog_done(u->backlog, e, R_TOO_LARGE);
 		return true;
 	}
+	struct message *out = outgoing(u, e);
 	struct uplink_publish what = {
-		.msg = m,
+		.msg = out,
 		.token = (uintptr_t)e, /* entries in flight are never freed */
 		.record = entry_record(e),
 		.expiry_s = expiry_left(m),
 		.qos = MIN(e->qos, u->up.maximum_qos),
 		.retain = m->retain && u->up.retain_available,
 	};
-	if (u->uplink->ops->publish(u->uplink, &what) != 0)
+	int err = u->uplink->ops->publish(u->uplink, &what);
+	message_unref(out);
+	if (err)
 		return false;
 	if (u->up.version == 4 && interest_matches(u->interest, message_topic(m)))
 		echo_sent(u->echo, m);
@@ -196,7 +212,6 @@ static void on_refused(struct upstream *u, struct entry *e, enum reason reason)
 		return;
 	}
 	dead_letter(u, e, reason);
-	backlog_done(u->backlog, e, reason);
 }
 
 void upstream_on_published(

@@ -26,7 +26,7 @@ struct fake_record {
 
 struct journal {
 	struct fake_record records[FAKE_RECORDS];
-	uint64_t n;
+	uint64_t n, synced;
 	int append_error, read_error;
 	size_t max_body; /* larger ones find no room */
 	unsigned forgotten;
@@ -62,7 +62,7 @@ uint64_t journal_append(struct journal *j, uint8_t type, const struct span *part
 {
 	uint64_t seq = fake_append(j, type, parts, n_parts, err);
 
-	if (seq) {
+	if (seq && wait) {
 		j->records[seq].wait = wait;
 		wait->seq = seq;
 	}
@@ -106,6 +106,22 @@ long journal_read(struct journal *j, uint64_t seq, void *buf, size_t cap)
 	return (long)j->records[seq].len;
 }
 
+/* Of what is appended; forgetting is at once. */
+uint64_t journal_mark(struct journal *j)
+{
+	return j->n;
+}
+
+bool journal_reached(const struct journal *j, uint64_t mark)
+{
+	return mark <= j->synced;
+}
+
+bool journal_failing(const struct journal *j)
+{
+	return j->append_error != 0;
+}
+
 void journal_wait_cancel(struct journal_wait *w)
 {
 	for (uint64_t i = journal->n; w->done && i > 0; i--)
@@ -118,6 +134,7 @@ static inline void commit(int err)
 {
 	uint64_t n = journal->n;
 
+	journal->synced = err ? journal->synced : n;
 	for (uint64_t i = 1; i <= n; i++) {
 		struct journal_wait *w = journal->records[i].wait;
 		journal->records[i].wait = NULL;

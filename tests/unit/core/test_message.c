@@ -402,7 +402,7 @@ static void hostile_forms_are_refused(void **state)
 	} spoil[] = {
 		{ 0, 2 },     /* unknown version */
 		{ 1, 0x0f },  /* QoS 3 */
-		{ 1, 0x1e },  /* unknown flag */
+		{ 1, 0x2e },  /* unknown flag */
 		{ 1, 0x06 },  /* life left of what does not expire */
 		{ 2, 0xff },  /* payload of 4 GB */
 		{ 6, 0x7f },  /* props of 2 GB */

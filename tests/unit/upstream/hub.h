@@ -76,6 +76,7 @@ static inline void hub_open(struct hub *h, const char *conf_text, uplink_new_fn 
 	upstream_keeper_conf(h->conf, &kept);
 	keeper_set_conf(h->keeper, &kept);
 	keeper_handlers(h->keeper, handlers);
+	backlog_handlers(h->backlog, handlers);
 	h->exchanges = exchanges_new();
 	handlers[JR_UPLINK] = (struct journal_handler){ exchanges_replay, h->exchanges };
 	if (!h->memory_only)
