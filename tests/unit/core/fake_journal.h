@@ -106,10 +106,9 @@ long journal_read(struct journal *j, uint64_t seq, void *buf, size_t cap)
 	return (long)j->records[seq].len;
 }
 
-/* Of what is appended; forgetting is at once. */
 uint64_t journal_mark(struct journal *j)
 {
-	return j->n;
+	return j->n + j->forgotten;
 }
 
 bool journal_reached(const struct journal *j, uint64_t mark)
@@ -134,7 +133,7 @@ static inline void commit(int err)
 {
 	uint64_t n = journal->n;
 
-	journal->synced = err ? journal->synced : n;
+	journal->synced = err ? journal->synced : journal_mark(journal);
 	for (uint64_t i = 1; i <= n; i++) {
 		struct journal_wait *w = journal->records[i].wait;
 		journal->records[i].wait = NULL;
