@@ -131,5 +131,67 @@ def test_everyday_traffic_writes_nothing(site):
     gateway.stop()
 
 
+class Downlink:
+    """Somebody at the broker publishes to a local session that is away."""
+
+    def __init__(self, site, version):
+        self.random = random.Random("%s/down%s" % (SEED, version))
+        print("seed %s" % SEED)
+        self.site = site
+        self.broker = site.broker(persistent=True).start()
+        self.gateway = site.gateway(upstream={"uri": self.broker.uri, "version": version},
+                                    store={"commit_interval": "5ms"}).start()
+        self.gateway.wait_upstream()
+        client = self.client()
+        client.subscribe("d/#", 2)
+        self.far = site.mqtt(self.broker, "far")
+        self.far.publish("d/first", b"0", qos=2)
+        until(lambda: client.messages, "the way down")
+        client.close()
+        self.sent = 0
+
+    def client(self):
+        return self.site.mqtt(self.gateway, "sleeper", clean=False)
+
+    def publish(self, n):
+        for i in range(self.sent, self.sent + n):
+            self.far.publish("d/%d" % (1 + i % 2), b"%d" % i, qos=1 + i % 2, wait=False)
+        self.sent += n
+
+    def kill_at_random(self):
+        time.sleep(self.random.random() ** 2 * 0.1)
+        self.gateway.kill()
+        self.gateway.start()
+        self.gateway.wait_upstream()
+
+    def check(self):
+        client = self.client()
+        for topic, first in (("d/1", 0), ("d/2", 1)):
+            want = list(range(first, self.sent, 2))
+            until(lambda: set(map(int, client.payloads(topic))) >= set(want), "all of %s" % topic, 30)
+        time.sleep(0.3)
+        once = sorted(map(int, client.payloads("d/2")))
+        assert once == list(range(1, self.sent, 2)), "twice: %r" % [
+            n for n, k in collections.Counter(once).items() if k > 1][:20]
+        client.close()
+
+
+def downlink_is_kept(site, version):
+    story = Downlink(site, version)
+    for _ in range(ROUNDS):
+        story.publish(BURST)
+        story.kill_at_random()
+    story.check()
+    story.gateway.stop()
+
+
+def test_downlink_is_kept_with_5(site):
+    downlink_is_kept(site, "5")
+
+
+def test_downlink_is_kept_with_311(site):
+    downlink_is_kept(site, "3.1.1")
+
+
 harness.run(test_every_message_once_with_5, test_every_message_once_with_311, test_broker_lost_its_session,
-            test_everyday_traffic_writes_nothing)
+            test_everyday_traffic_writes_nothing, test_downlink_is_kept_with_5, test_downlink_is_kept_with_311)
