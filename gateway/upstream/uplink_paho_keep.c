@@ -61,16 +61,16 @@ static struct paho *owner_of(const void *context)
 	return p && p->handles[context_index(context)].gen == context_gen(context) ? p : NULL;
 }
 
-/* Door held. May come to nothing while it waits: then *shut is the port whose connection must not
- * go on. */
-static bool wait_news(const struct paho *p, uint16_t *shut)
+/* Door held. False: it will not come any more, and the connection on that port must end. */
+static bool wait_news(const void *context, uint16_t *port)
 {
-	if (p->stopping) {
-		*shut = p->port;
-		return false;
-	}
-	pthread_cond_wait(&paho_news, &paho_door);
-	return true;
+	struct paho *p = owner_of(context);
+
+	*port = p->port;
+	if (!p->stopping)
+		pthread_cond_wait(&paho_news, &paho_door);
+	p = owner_of(context);
+	return p && !p->stopping;
 }
 
 /* A PUBLISH of QoS 2 leaves when this returns. */
@@ -79,15 +79,15 @@ static void before_publish(const void *context, uint16_t id)
 	int handle = (int)context_index(context);
 	struct publish_slot *s;
 	struct paho *p;
-	uint16_t shut = 0;
+	uint16_t port;
+	bool shut = false;
 
 	pthread_mutex_lock(&paho_door);
-	while ((p = owner_of(context)) && (s = paho_slot_by_id(p, handle, id)) && !s->safe)
-		if (!wait_news(p, &shut))
-			break;
+	while (!shut && (p = owner_of(context)) && (s = paho_slot_by_id(p, handle, id)) && !s->safe)
+		shut = !wait_news(context, &port);
 	pthread_mutex_unlock(&paho_door);
 	if (shut)
-		paho_shut(shut);
+		paho_shut(port);
 }
 
 /* Door held. PUBREC has come for this one. */
@@ -121,22 +121,22 @@ static void before_pubrel(const void *context, uint16_t id)
 	int handle = (int)context_index(context);
 	struct publish_slot *s;
 	struct paho *p;
-	uint16_t shut = 0;
+	uint16_t port;
+	bool shut = false;
 
 	pthread_mutex_lock(&paho_door);
-	while ((p = owner_of(context)) && (s = paho_slot_by_id(p, handle, id)) &&
+	while (!shut && (p = owner_of(context)) && (s = paho_slot_by_id(p, handle, id)) &&
 		!s->release_safe) {
-		if (!s->released) {
-			note_release(p, s);
-			note_following(p, handle);
+		if (s->released) {
+			shut = !wait_news(context, &port);
 			continue;
 		}
-		if (!wait_news(p, &shut))
-			break;
+		note_release(p, s);
+		note_following(p, handle);
 	}
 	pthread_mutex_unlock(&paho_door);
 	if (shut)
-		paho_shut(shut);
+		paho_shut(port);
 }
 
 /* Inside a call of the bridge, before the command can be seen by anybody: the packet id that was

@@ -4,7 +4,9 @@
 #include "gateway/core/message.h"
 #include "tests/unit/core/fake_journal.h"
 
+#include <arpa/inet.h>
 #include <event2/event.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,6 +22,7 @@ static struct {
 	unsigned published, released;
 	enum uplink_outcome outcome;
 	uint16_t packet_id;
+	uint32_t ticket;
 } seen;
 
 void journal_hurry(struct journal *j)
@@ -43,7 +46,15 @@ static void on_released(void *arg, uint16_t packet_id)
 	seen.packet_id = packet_id;
 }
 
-static const struct uplink_events events = { .published = on_published, .released = on_released };
+static void on_message(void *arg, const struct uplink_message *m)
+{
+	(void)arg;
+	seen.ticket = m->ticket;
+}
+
+static const struct uplink_events events = {
+	.published = on_published, .released = on_released, .message = on_message
+};
 
 static void open_version(bool v5)
 {
@@ -303,6 +314,123 @@ static void test_stop_wakes_who_waits(void **state)
 	assert_false(s->safe);
 }
 
+/* A connection to a port of ours: what Paho's would be. */
+static void open_pair(int pair[2])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	socklen_t len = sizeof(a);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(listener, (struct sockaddr *)&a, len), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+	pair[0] = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(pair[0], (struct sockaddr *)&a, len), 0);
+	pair[1] = accept(listener, NULL, NULL);
+	close(listener);
+	p->port = ntohs(a.sin_port);
+	assert_int_equal(paho_socket(p->port), pair[0]);
+}
+
+static bool ended(int fd)
+{
+	char c;
+
+	return recv(fd, &c, 1, MSG_DONTWAIT) == 0;
+}
+
+static void close_pair(int pair[2])
+{
+	close(pair[0]);
+	close(pair[1]);
+}
+
+static void *run_message(void *arg)
+{
+	struct call *c = arg;
+	MQTTAsync_message *m = MQTTAsync_malloc(sizeof(*m));
+	char *topic = MQTTAsync_malloc(4);
+
+	*m = (MQTTAsync_message)MQTTAsync_message_initializer;
+	m->payload = MQTTAsync_malloc(1);
+	m->qos = 1;
+	memcpy(topic, "a/b", 4);
+	assert_int_equal(paho_on_message(handle, topic, 0, m), 1);
+	c->done = true;
+	return NULL;
+}
+
+static void begin_message(struct call *c)
+{
+	*c = (struct call){ 0 };
+	p->ask = true;
+	seen.ticket = 0;
+	assert_int_equal(pthread_create(&c->thread, NULL, run_message, c), 0);
+	while (!seen.ticket)
+		event_base_loop(base, EVLOOP_ONCE);
+	assert_false(c->done);
+}
+
+/* What is acknowledged when the callback returns waits in it for the answer; without one the
+ * connection is gone before that. */
+static void test_message_waits_for_its_answer(void **state)
+{
+	struct call c;
+	int pair[2];
+
+	(void)state;
+	open_pair(pair);
+	begin_message(&c);
+	p->uplink.ops->acknowledge(&p->uplink, seen.ticket - 1, true); /* of another time */
+	usleep(10000);
+	assert_false(c.done);
+	p->uplink.ops->acknowledge(&p->uplink, seen.ticket, true);
+	end_call(&c);
+	assert_false(ended(pair[1]));
+	begin_message(&c);
+	p->uplink.ops->acknowledge(&p->uplink, seen.ticket, false);
+	end_call(&c);
+	assert_true(ended(pair[1]));
+	close_pair(pair);
+}
+
+static void test_stop_acknowledges_nothing(void **state)
+{
+	struct call c;
+	int pair[2];
+
+	(void)state;
+	open_pair(pair);
+	begin_message(&c);
+	pthread_mutex_lock(&paho_door);
+	p->stopping = true;
+	pthread_cond_broadcast(&paho_news);
+	pthread_mutex_unlock(&paho_door);
+	end_call(&c);
+	assert_true(ended(pair[1]));
+	close_pair(pair);
+}
+
+/* As was what waits in a client that is given up. */
+static void test_parked_while_it_waits(void **state)
+{
+	struct publish_slot *s = hand_over(2, 9);
+	struct call c;
+	int pair[2];
+
+	(void)state;
+	open_pair(pair);
+	choose(s, 1);
+	begin_call(&c, "s5-1", publish2);
+	pthread_mutex_lock(&paho_door);
+	paho_park(p, 0);
+	pthread_mutex_unlock(&paho_door);
+	end_call(&c);
+	assert_true(ended(pair[1]));
+	close_pair(pair);
+}
+
 static void test_unknown_ids_and_keys(void **state)
 {
 	(void)state;
@@ -519,6 +647,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pubrecs_in_one_commit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_storage_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stop_wakes_who_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_message_waits_for_its_answer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stop_acknowledges_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_parked_while_it_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unknown_ids_and_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restores, setup, teardown),
 		cmocka_unit_test(test_restores_311),
