@@ -25,18 +25,25 @@ void sys_publish(struct router *r, struct span topic, struct span payload, bool 
 	message_unref(m);
 }
 
+void sys_publish_text(struct router *r, const char *name, struct span value)
+{
+	char topic[160];
+
+	snprintf(topic, sizeof(topic), SYS_PREFIX "%s", name);
+	struct message *old = router_retained(r, span_str(topic));
+	if (!old || !span_equal(message_payload(old), value))
+		sys_publish(r, span_str(topic), value, true);
+}
+
 void sys_publish_value(struct router *r, const char *name, const char *fmt, ...)
 {
-	char topic[160], value[160];
+	char value[160];
 	va_list args;
 
 	va_start(args, fmt);
 	vsnprintf(value, sizeof(value), fmt, args);
 	va_end(args);
-	snprintf(topic, sizeof(topic), SYS_PREFIX "%s", name);
-	struct message *old = router_retained(r, span_str(topic));
-	if (!old || !span_equal(message_payload(old), span_str(value)))
-		sys_publish(r, span_str(topic), span_str(value), true);
+	sys_publish_text(r, name, span_str(value));
 }
 
 void sys_publish_number(struct router *r, const char *name, uint64_t n)

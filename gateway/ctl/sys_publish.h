@@ -16,6 +16,7 @@ struct router;
 void sys_publish(struct router *r, struct span topic, struct span payload, bool retain);
 
 /* Retained, below SYS_PREFIX, and only if it has changed. */
+void sys_publish_text(struct router *r, const char *name, struct span value);
 void sys_publish_value(struct router *r, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void sys_publish_number(struct router *r, const char *name, uint64_t n);
 

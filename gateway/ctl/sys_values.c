@@ -2,6 +2,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/count.h"
+#include "gateway/base/json.h"
 #include "gateway/base/traffic.h"
 #include "gateway/base/util.h"
 #include "gateway/core/message.h"
@@ -10,6 +11,8 @@
 #include "gateway/ctl/sys_load.h"
 #include "gateway/ctl/sys_publish.h"
 #include "gateway/store/journal.h"
+#include "gateway/upstream/ledger.h"
+#include "gateway/upstream/upstream.h"
 
 #include "version.h"
 
@@ -19,6 +22,9 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+
+#define LOSSES_MAX 8192
+#define LOSS_MAX   640 /* one of them: a client id of 256 octets, all of them quotes */
 
 static const struct {
 	const char *name;
@@ -141,6 +147,57 @@ static void look_at_journal(struct sys_values *v)
 	sys_publish_value(r, "journal/state", "%s", s.error ? "failing" : s.full ? "full" : "ok");
 }
 
+struct losses {
+	struct writer w;
+	char sep;
+};
+
+static bool wr_loss(const struct ledger_line *line, void *arg)
+{
+	struct losses *l = arg;
+	char rest[96];
+
+	if (line->total == 0 || l->w.cap - l->w.len < LOSS_MAX)
+		return false;
+	wr_u8(&l->w, (uint8_t)l->sep);
+	l->sep = ',';
+	wr_span(&l->w, span_str("{\"client\":\""));
+	wr_json(&l->w, line->client_id);
+	snprintf(rest, sizeof(rest), "\",\"reason\":\"%s\",\"count\":%llu}", loss_name(line->why),
+		(unsigned long long)line->total);
+	wr_span(&l->w, span_str(rest));
+	return false;
+}
+
+/* Whose messages did not get there, and why: a JSON array, as much of it as fits. */
+static void publish_losses(struct sys_values *v)
+{
+	uint8_t *buf = malloc(LOSSES_MAX);
+	struct losses l = { writer_of(buf, LOSSES_MAX), '[' };
+
+	if (!buf)
+		return;
+	ledger_each(upstream_ledger(v->from->upstream), wr_loss, &l);
+	if (l.sep == ',')
+		wr_u8(&l.w, ']');
+	else
+		wr_span(&l.w, span_str("[]"));
+	sys_publish_text(v->from->router, "upstream/dropped", span_of(buf, l.w.len));
+	free(buf);
+}
+
+static void look_at_upstream(struct sys_values *v)
+{
+	struct upstream_status s;
+
+	if (!v->from->upstream)
+		return;
+	upstream_status(v->from->upstream, &s);
+	sys_publish_number(v->from->router, "upstream/queued", s.queued);
+	sys_publish_number(v->from->router, "upstream/in_flight", s.in_flight);
+	publish_losses(v);
+}
+
 static void publish_counter(const struct count *c, void *arg)
 {
 	char name[128];
@@ -181,6 +238,7 @@ void sys_values_look(struct sys_values *v)
 	look_at_hub(v);
 	look_at_heap(v);
 	look_at_journal(v);
+	look_at_upstream(v);
 	counts_each(publish_counter, r);
 	if (elapsed_ms > 0)
 		look_at_loads(v, elapsed_ms);

@@ -349,7 +349,8 @@ enum reason backlog_push(struct backlog *b, const struct identity *from, struct 
 	struct receipt *receipt, bool now)
 {
 	uint16_t client = from ? ledger_client(b->ledger, from->client_id) : 0;
-	struct entry *e = has_room(b, m, now) ? entry_new(b, m, !from) : NULL;
+	/* Our own are few, and tell of what had to give way. */
+	struct entry *e = !from || has_room(b, m, now) ? entry_new(b, m, !from) : NULL;
 	int err = e ? 0 : -ENOSPC;
 
 	if (e && m->qos > 0 && b->keeper)

@@ -334,6 +334,11 @@ void upstream_status(const struct upstream *u, struct upstream_status *s)
 	snprintf(s->last_error, sizeof(s->last_error), "%s", u->last_error);
 }
 
+struct ledger *upstream_ledger(struct upstream *u)
+{
+	return backlog_ledger(u->backlog);
+}
+
 const char *upstream_state_name(enum upstream_state s)
 {
 	static const char *const names[] = { "waiting", "connecting", "up", "closing" };
@@ -341,7 +346,15 @@ const char *upstream_state_name(enum upstream_state s)
 	return names[s];
 }
 
-void upstream_dump(const struct upstream *u)
+static bool dump_loss(const struct ledger_line *line, void *arg)
+{
+	(void)arg;
+	log_info("upstream: dropped %llu of %s: %s", (unsigned long long)line->total,
+		line->client_id[0] ? line->client_id : "(not known)", loss_name(line->why));
+	return false;
+}
+
+void upstream_dump(struct upstream *u)
 {
 	struct upstream_status s;
 
@@ -356,4 +369,5 @@ void upstream_dump(const struct upstream *u)
 		(unsigned long long)s.journaled, (long long)s.journaled_bytes,
 		(unsigned long long)s.sent, (unsigned long long)s.refused,
 		(unsigned long long)s.received, s.interests, (unsigned long long)s.connects);
+	ledger_each(upstream_ledger(u), dump_loss, NULL);
 }

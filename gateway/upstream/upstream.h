@@ -17,6 +17,7 @@ struct event_base;
 struct exchanges;
 struct journal;
 struct keeper_conf;
+struct ledger;
 struct router;
 struct uplink;
 struct uplink_events;
@@ -65,7 +66,8 @@ struct upstream_status {
 };
 bool upstream_is_up(const struct upstream *u);
 void upstream_status(const struct upstream *u, struct upstream_status *s);
+struct ledger *upstream_ledger(struct upstream *u); /* what did not arrive, and whose it was */
 const char *upstream_state_name(enum upstream_state s);
-void upstream_dump(const struct upstream *u); /* to the log */
+void upstream_dump(struct upstream *u); /* to the log */
 
 #endif
