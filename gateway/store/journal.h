@@ -20,7 +20,7 @@ struct journal;
 struct store_conf {
 	const char *dir;            /* NULL: no journal, memory only */
 	int64_t max_bytes;          /* bound on the bytes of all segments on disk */
-	int64_t commit_interval_ms; /* longest gathering time of a group commit; 0: every turn */
+	int64_t commit_interval_ms; /* time between group commits, on average; 0: every turn */
 	int64_t lazy_interval_ms;   /* the callers': until what nobody was promised is appended */
 };
 extern const struct conf_section store_conf_section; /* "store" */
@@ -104,8 +104,8 @@ long journal_read(struct journal *j, uint64_t seq, void *buf, size_t cap);
 /* Length of a live record's body, or -ENOENT. */
 long journal_length(struct journal *j, uint64_t seq);
 
-/* End of a turn: hands what was appended to the commit thread, at once for the first append after a
- * quiet time, else when commit_interval has passed or enough is gathered to fill whole blocks. */
+/* End of a turn: hands what was appended to the commit thread, at once after a quiet time, else
+ * when commit_interval has passed or enough is gathered to fill whole blocks. */
 void journal_turn(struct journal *j);
 /* Commit now whatever is gathered, whatever the interval. */
 void journal_hurry(struct journal *j);

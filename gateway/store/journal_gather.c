@@ -262,12 +262,22 @@ static void give_mark(struct journal *j, struct batch *b)
 	j->marked = false;
 }
 
+/* Each commit costs an interval. What a quiet time has saved up pays for a few in a row, so that
+ * who asks and answers by turns (QoS 2) need not wait for each step. */
+static void pay_interval(struct journal *j)
+{
+	int64_t now = clock_ms(), interval = j->conf.commit_interval_ms;
+
+	j->paid_ms = MAX(j->paid_ms, now - COMMIT_BURST * interval) + interval;
+	j->paid_ms = MIN(j->paid_ms, now + interval); /* hurried ones make no debts */
+}
+
 void journal_post(struct journal *j)
 {
 	struct batch *b = j->gather;
 
 	if (b->sync)
-		j->committed_ms = clock_ms();
+		pay_interval(j);
 	give_mark(j, b);
 	j->gather = NULL;
 	j->hurry = false;
@@ -312,7 +322,7 @@ void journal_commit_when_due(struct journal *j)
 
 	if (j->closing || j->error || !list_empty(&j->flights) || !wanted)
 		return;
-	int64_t wait = j->committed_ms + j->conf.commit_interval_ms - clock_ms();
+	int64_t wait = j->paid_ms - clock_ms();
 	/* Whole blocks are not written cheaper later, and publishers with a window wait for them.
 	 */
 	bool full = j->gather && j->gather->bytes >= COMMIT_FULL;
@@ -494,6 +504,6 @@ void journal_gather_init(struct journal *j)
 	timer_init(&j->commit_timer, on_commit_timer);
 	timer_init(&j->slow_timer, on_slow_timer);
 	timer_init(&j->forget_timer, on_forget_timer);
-	j->committed_ms = clock_ms() - j->conf.commit_interval_ms;
+	j->paid_ms = clock_ms() - COMMIT_BURST * j->conf.commit_interval_ms;
 	day_count_init(&j->written, clock_ms());
 }

@@ -27,6 +27,7 @@
  * interval begins there. The interval may be wider than the truth, never narrower. */
 
 #define SEGMENT_SIZE  (1u << 20)
+#define COMMIT_BURST  16           /* commits that a quiet time pays for in advance */
 #define COMMIT_FULL   (16u << 10)  /* gathered bytes that are written before the interval is over */
 #define GATHER_MAX    (4u << 20)   /* bytes not yet on disk; past it appends are refused */
 #define LAZY_MAX      (256u << 10) /* so many bytes of lazy records are worth a sync */
@@ -123,7 +124,7 @@ struct journal {
 		flights; /* struct batch.flight, with the thread; more than one only at the end */
 	struct seq_ranges pending;  /* forgotten, not yet in a batch */
 	struct seq_ranges unsynced; /* written, but no sync since */
-	int64_t committed_ms;       /* when the last synced commit was handed over */
+	int64_t paid_ms;            /* the intervals of all commits are over then */
 	uint64_t mark;              /* greatest that was handed over */
 	uint64_t reached;           /* greatest on stable storage */
 	bool marked;                /* somebody waits for mark + 1 */

@@ -27,8 +27,8 @@ static const struct conf_row rows[] = {
 		.offset = offsetof(struct store_conf, commit_interval_ms),
 		.max = 5000,
 		.def = "250ms",
-		.help = "Longest time that records are gathered to be synced to disk together; "
-			"16 KB do not wait. 0 syncs at once." },
+		.help = "Time between two syncs, in which records are gathered; after a quiet time "
+			"some syncs come at once, and 16 KB do not wait. 0 always syncs at once." },
 	{ .key = "lazy_interval",
 		.type = CONF_TIME,
 		.offset = offsetof(struct store_conf, lazy_interval_ms),

@@ -171,6 +171,37 @@ static void groups_within_the_interval(void **state)
 	fixture_destroy(&f);
 }
 
+static void commit_text(struct fixture *f)
+{
+	struct waiter w;
+
+	append_text(f, 1, "asks and answers by turns", &w);
+	while (w.fired == 0)
+		fixture_turn(f, 0);
+}
+
+static void a_quiet_time_pays_for_some(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct waiter w;
+	fixture_init(&f, 8 * MB);
+	fixture_open(&f);
+
+	clock_advance(1000 * f.conf.commit_interval_ms);
+	for (int i = 0; i < COMMIT_BURST; i++)
+		commit_text(&f);
+	commit_text(&f); /* the one that is always free */
+	append_text(&f, 1, "later", &w);
+	fixture_turn(&f, f.conf.commit_interval_ms - 1);
+	assert_int_equal(f.j->commits, COMMIT_BURST + 1);
+	fixture_turn(&f, 1);
+	assert_int_equal(f.j->commits, COMMIT_BURST + 2);
+	while (w.fired == 0)
+		fixture_turn(&f, 0);
+	fixture_destroy(&f);
+}
+
 static void does_not_wait_with_much(void **state)
 {
 	(void)state;
@@ -504,6 +535,7 @@ int main(void)
 		cmocka_unit_test(forgets_are_written_soon_and_together),
 		cmocka_unit_test(a_handler_can_refuse),
 		cmocka_unit_test(groups_within_the_interval),
+		cmocka_unit_test(a_quiet_time_pays_for_some),
 		cmocka_unit_test(does_not_wait_with_much),
 		cmocka_unit_test(a_cancelled_waiter_is_not_told),
 		cmocka_unit_test(sizes_and_parts),

@@ -112,6 +112,7 @@ static void a_mark_waits_for_the_interval_unless_hurried(void **state)
 	uint64_t a = append_text(&f, 1, "a", NULL), b = append_text(&f, 1, "b", NULL);
 	fixture_settle(&f);
 	pass(&f, 300);
+	f.j->paid_ms = clock_ms();
 	append_text(&f, 1, "begins an interval", NULL);
 	journal_turn(f.j);
 	while (f.j->commits == 1 || !list_empty(&f.j->flights))
