@@ -149,8 +149,9 @@ class Gateway:
                     if value is not None:
                         f.write("%s = %s\n" % (key, value))
 
-    def start(self, wait=True):
-        self.process = Process([TIDEGATE, "-c", self.conf], self.name)
+    def start(self, wait=True, env=None):
+        """`env` is added to the environment."""
+        self.process = Process([TIDEGATE, "-c", self.conf], self.name, env=dict(os.environ, **(env or {})))
         self.site.processes.append(self.process)
         if wait:
             self.process.wait_line(r"is up$")
