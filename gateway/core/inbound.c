@@ -1,7 +1,7 @@
 #include "gateway/core/inbound.h"
 
 #include "gateway/core/idmap.h"
-#include "gateway/core/session_store.h"
+#include "gateway/core/session_claims.h"
 #include "gateway/store/journal.h"
 
 #include <stdlib.h>
@@ -49,7 +49,7 @@ struct inbound {
 	struct list exchanges;              /* oldest first */
 	struct idmap by_id;                 /* the indexed ones */
 	struct finished *finished;          /* owned ring; NULL until needed */
-	uint64_t owner;                     /* of claims: session_number() */
+	uint64_t owner;                     /* of claims: session_claims_owner() */
 	uint32_t n, n_qos2;                 /* all; indexed with QoS 2 */
 	uint16_t connection;                /* number of the present one */
 	uint8_t next_finished;
@@ -240,7 +240,7 @@ static enum reason publish(struct exchange *e, struct message *m)
 {
 	struct session *s = e->in->session;
 	struct router *r = sessions_router(s->all);
-	uint64_t owner = m->qos == 2 ? session_number(s) : 0;
+	uint64_t owner = m->qos == 2 ? session_claims_owner(s) : 0;
 	if (!owner)
 		return router_publish(r, &s->who, m, &e->receipt);
 	e->in->owner = owner;

@@ -1,7 +1,7 @@
 #include "gateway/core/mail.h"
 
 #include "gateway/core/outqueue_parts.h"
-#include "gateway/core/session_store.h"
+#include "gateway/core/session_claims.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@ struct mail {
 	struct claimant claimant;
 	struct outqueue *queue; /* borrowed; has this */
 	struct timer wake;
-	uint64_t owner;   /* session_number() */
+	uint64_t owner;   /* session_claims_owner() */
 	struct idmap ids; /* of the claimed entries of the queue: struct delivery, borrowed */
 	bool failing;     /* the storage has refused a claim for long */
 };
@@ -56,7 +56,7 @@ static struct mail *mail_of(struct outqueue *q)
 		return mail;
 	mail->claimant.ops = &claimant_ops;
 	mail->queue = q;
-	mail->owner = session_number(q->session);
+	mail->owner = session_claims_owner(q->session);
 	timer_init(&mail->wake, on_wake);
 	return q->mail = mail;
 }
@@ -90,7 +90,7 @@ static struct keeper *keeper_of(const struct outqueue *q)
 
 bool mail_wanted(const struct outqueue *q, const struct offer *o)
 {
-	return o->qos > 0 && session_number(q->session) != 0 && keeper_of(q);
+	return o->qos > 0 && session_claims_owner(q->session) != 0 && keeper_of(q);
 }
 
 /* A client that is there mostly acknowledges soon, and its publisher can wait for that; the

@@ -225,7 +225,7 @@ void session_end(struct session *s, enum reason reason, bool publish_will)
 	if (goes_on)
 		session_claims_leave(s);
 	inbound_end(s->in);
-	if (s->out)
+	if (s->out && !goes_on)
 		outqueue_end(s->out);
 	session_store_ended(all, s);
 	s->reap = (struct reap){ .free = NULL }; /* in the place of the timer */

@@ -3,7 +3,6 @@
 #include "gateway/core/inbound.h"
 #include "gateway/core/outqueue.h"
 #include "gateway/core/registry.h"
-#include "gateway/core/session_store.h"
 
 /* PUBREL that is due is due also when the message has expired: its client has the packet id. */
 static bool restore_mail(void *arg, struct kept *kept, const struct claim *c, struct message *m)
