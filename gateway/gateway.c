@@ -18,6 +18,7 @@
 #include "gateway/core/session_store.h"
 #include "gateway/core/topic.h"
 #include "gateway/ctl/sys.h"
+#include "gateway/ctl/sys_store.h"
 #include "gateway/gateway_conf.h"
 #include "gateway/notify.h"
 #include "gateway/store/journal.h"
@@ -37,7 +38,7 @@
 /* TERM: as long as this for answers that are still due, then the end comes whatever is open. */
 #define DRAIN_MS       2500
 #define JOURNAL_END_MS 1000
-#define STATUS_MS      5000 /* between two looks whether the status line has changed */
+#define STATUS_MS      1000 /* between two looks whether the status line has changed */
 
 static const struct adapter *const adapters[] = { &adapter_mqttsn, &adapter_coap, &adapter_mqtt };
 #define N_ADAPTERS ARRAY_SIZE(adapters)
@@ -246,6 +247,7 @@ static int start_sys(struct gateway *g)
 		.gateway_id = g->id,
 		.router = g->router,
 		.sessions = g->sessions,
+		.session_store = g->session_store,
 		.journal = g->journal,
 		.upstream = g->upstream,
 	};
@@ -358,7 +360,6 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
 static void describe(const struct gateway *g, char *line, size_t len)
 {
 	struct upstream_status u;
-	struct journal_status j;
 	int n = snprintf(line, len, "%zu clients", sessions_count(g->sessions, true));
 
 	if (g->upstream) {
@@ -367,11 +368,11 @@ static void describe(const struct gateway *g, char *line, size_t len)
 			upstream_state_name(u.state), (unsigned long long)(u.queued + u.in_flight));
 	}
 	if (g->journal) {
-		journal_status(g->journal, &j);
+		enum store_state state = store_state(g->journal);
 		snprintf(line + n, len - (size_t)n, "%s",
-			j.error  ? "; the storage FAILS, QoS 1 and 2 are refused"
-			: j.full ? "; the storage is FULL, QoS 1 and 2 are refused"
-				 : "");
+			state == STORE_FAILING ? "; the storage FAILS, QoS 1 and 2 are refused"
+			: state == STORE_FULL  ? "; the storage is FULL, QoS 1 and 2 are refused"
+					       : "");
 	}
 }
 
@@ -397,15 +398,22 @@ static void dump_count(const struct count *c, void *arg)
 static void dump_journal(const struct gateway *g)
 {
 	struct journal_status s;
+	struct session_store_status sessions;
 	if (!g->journal)
 		return;
 	journal_status(g->journal, &s);
 	log_notice("store live=%llu live_bytes=%llu disk_bytes=%llu max_bytes=%llu segments=%u "
-		   "written=%llu commits=%llu%s%s",
+		   "written=%llu today=%llu per_day=%llu commits=%llu%s%s",
 		(unsigned long long)s.live_records, (unsigned long long)s.live_bytes,
 		(unsigned long long)s.disk_bytes, (unsigned long long)s.max_bytes, s.segments,
-		(unsigned long long)s.written_bytes, (unsigned long long)s.commits,
+		(unsigned long long)s.written_bytes, (unsigned long long)s.written_last_day,
+		(unsigned long long)s.written_per_day, (unsigned long long)s.commits,
 		s.full ? " full" : "", s.error ? " failing" : "");
+	session_store_status(g->session_store, &sessions);
+	log_notice("store sessions=%llu records=%llu restored=%llu broken=%llu unwritten=%llu",
+		(unsigned long long)sessions.sessions, (unsigned long long)sessions.records,
+		(unsigned long long)sessions.restored, (unsigned long long)sessions.broken,
+		(unsigned long long)sessions.changed);
 }
 
 static void on_usr1(evutil_socket_t sig, short what, void *arg)

@@ -5,6 +5,7 @@
 #include "gateway/core/session.h"
 #include "gateway/ctl/sys_events.h"
 #include "gateway/ctl/sys_publish.h"
+#include "gateway/ctl/sys_store.h"
 #include "gateway/ctl/sys_values.h"
 #include "gateway/upstream/upstream.h"
 
@@ -15,6 +16,7 @@ struct sys {
 	struct sys_sources from;
 	struct sys_values *values; /* owned */
 	struct sys_events events;
+	struct sys_store store;
 	struct sessions_watcher watcher;
 	int64_t interval_ms;
 	struct timer timer;
@@ -54,6 +56,7 @@ void sys_turn(struct sys *s)
 {
 	if (s->from.upstream)
 		publish_upstream(s);
+	sys_store_look(&s->store, s->from.journal, s->from.router);
 	sys_events_publish(&s->events, s->from.router);
 }
 
@@ -72,7 +75,7 @@ struct sys *sys_new(const struct sys_sources *sources, int64_t interval_ms)
 
 	s->from = *sources;
 	s->values = sys_values_new(&s->from);
-	s->upstream_up = -1;
+	s->upstream_up = s->store.state = -1;
 	sys_events_init(&s->events);
 	timer_init(&s->timer, on_timer);
 	s->watcher.changed = on_session;

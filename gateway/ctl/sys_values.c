@@ -8,8 +8,10 @@
 #include "gateway/core/message.h"
 #include "gateway/core/router.h"
 #include "gateway/core/session.h"
+#include "gateway/core/session_store.h"
 #include "gateway/ctl/sys_load.h"
 #include "gateway/ctl/sys_publish.h"
+#include "gateway/ctl/sys_store.h"
 #include "gateway/store/journal.h"
 #include "gateway/upstream/ledger.h"
 #include "gateway/upstream/upstream.h"
@@ -137,6 +139,7 @@ static void look_at_journal(struct sys_values *v)
 {
 	struct router *r = v->from->router;
 	struct journal_status s;
+	struct session_store_status sessions;
 
 	if (!v->from->journal)
 		return;
@@ -144,7 +147,13 @@ static void look_at_journal(struct sys_values *v)
 	sys_publish_number(r, "journal/records", s.live_records);
 	sys_publish_number(r, "journal/bytes", s.disk_bytes);
 	sys_publish_number(r, "journal/written", s.written_bytes);
-	sys_publish_value(r, "journal/state", "%s", s.error ? "failing" : s.full ? "full" : "ok");
+	sys_publish_number(r, "journal/written_today", s.written_last_day);
+	sys_publish_number(r, "journal/written_per_day", s.written_per_day);
+	sys_publish_value(
+		r, "journal/state", "%s", store_state_name(store_state(v->from->journal)));
+	session_store_status(v->from->session_store, &sessions);
+	sys_publish_number(r, "store/sessions", sessions.sessions);
+	sys_publish_number(r, "store/sessions/restored", sessions.restored);
 }
 
 struct losses {

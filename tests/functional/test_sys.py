@@ -38,6 +38,9 @@ def test_values(site):
     assert int(value(watcher, "retained messages/count")) >= 1
     assert int(value(watcher, "subscriptions/count")) >= 1
     assert value(watcher, "journal/state") == "ok"
+    assert value(watcher, "store/state") == "ok"
+    assert int(value(watcher, "store/sessions")) >= 0
+    assert int(value(watcher, "journal/written_today")) <= int(value(watcher, "journal/written"))
     assert value(watcher, "uptime").endswith(" seconds")
 
 
