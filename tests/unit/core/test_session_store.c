@@ -220,7 +220,7 @@ static void an_idle_session_is_one_record(void **state)
 	struct session *s = connect_client("dev", &dev);
 	turn();
 	for (int i = 0; i < 20; i++) {
-		char filter[8];
+		char filter[16];
 		snprintf(filter, sizeof(filter), "t/%d", i);
 		subscribe(s, filter, 1);
 		turn();
