@@ -170,6 +170,11 @@ int exchange_store(struct exchange *e)
 	return 0;
 }
 
+void exchanges_hurry(struct exchanges *x)
+{
+	x->hurry = true;
+}
+
 void exchanges_turn(struct exchanges *x)
 {
 	if (x->hurry && x->journal)

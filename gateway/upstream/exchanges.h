@@ -50,7 +50,9 @@ int exchanges_replay(void *exchanges, uint64_t seq, struct span body);
 /* NULL: memory only. */
 void exchanges_attach(struct exchanges *x, struct journal *j);
 void exchanges_free(struct exchanges *x); /* what is in the journal stays there */
-/* Before journal_turn(): somebody's packet waits for what was stored in this turn. */
+/* A packet waits for something else that was stored in this turn. */
+void exchanges_hurry(struct exchanges *x);
+/* Before journal_turn(): commits at once what packets wait for. */
 void exchanges_turn(struct exchanges *x);
 
 /* In memory only, until it is stored. NULL: no memory. */

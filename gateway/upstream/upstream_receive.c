@@ -235,7 +235,19 @@ static struct message *message_of(const struct uplink_message *m)
 
 /* Where somebody here must not lose it, the packet id goes to the disk in the same commit as the
  * message, and behind it: of a commit that was cut short a message may be left that comes again,
- * never a packet id whose message is missing. */
+ * never a packet id whose message is missing. The line stands still until then. */
+static void when_kept(struct downlink *d, const struct uplink_message *m)
+{
+	bool kept = !list_empty(&d->receipt.holds);
+
+	if (m->qos == 2 && (d->x = begin_received2(d->u, m))) {
+		d->x->owner = d;
+		d->storing = kept && exchange_store(d->x) == 0;
+	}
+	if (kept)
+		exchanges_hurry(d->u->exchanges);
+}
+
 static void publish_safely(struct upstream *u, const struct uplink_message *m, struct downlink *d)
 {
 	struct message *msg = message_of(m);
@@ -253,9 +265,8 @@ static void publish_safely(struct upstream *u, const struct uplink_message *m, s
 	} else if (reason_failed(reason)) { /* for good: it would fare no better another time */
 		answer(u, d->ticket, true);
 		downlink_end(d);
-	} else if (m->qos == 2 && (d->x = begin_received2(u, m))) {
-		d->x->owner = d;
-		d->storing = !list_empty(&d->receipt.holds) && exchange_store(d->x) == 0;
+	} else {
+		when_kept(d, m);
 	}
 }
 

@@ -304,8 +304,8 @@ static void test_stop_wakes_who_waits(void **state)
 
 	(void)state;
 	choose(s, 1);
-	begin_call(&c, "s5-1", publish2);
 	p->port = 1; /* nobody's */
+	begin_call(&c, "s5-1", publish2);
 	pthread_mutex_lock(&paho_door);
 	p->stopping = true;
 	pthread_cond_broadcast(&paho_news);
