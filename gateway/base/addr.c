@@ -109,6 +109,30 @@ bool addr_is_multicast(const struct addr *a)
 	return a->family == 6 && a->ip[0] == 0xff;
 }
 
+void addr_write(const struct addr *a, struct writer *w)
+{
+	wr_u8(w, a->family);
+	if (!a->family)
+		return;
+	wr_u16(w, a->port);
+	wr_u32(w, a->scope);
+	wr_bytes(w, a->ip, a->family == 4 ? 4 : 16);
+}
+
+struct addr addr_read(struct reader *r)
+{
+	struct addr a = { .family = rd_u8(r) };
+	if (!a.family)
+		return a;
+	a.port = rd_u16(r);
+	a.scope = rd_u32(r);
+	struct span ip = rd_span(r, a.family == 4 ? 4 : 16);
+	memcpy(a.ip, ip.p ? ip.p : a.ip, ip.len);
+	if ((a.family != 4 && a.family != 6) || !a.port || addr_is_any(&a) || addr_is_multicast(&a))
+		r->bad = true;
+	return r->bad ? (struct addr){ .family = 0 } : a;
+}
+
 uint64_t addr_hash(const struct addr *a)
 {
 	return hash_bytes(a, sizeof(*a));

@@ -2,6 +2,7 @@
 #define TIDEGATE_BASE_ADDR_H
 
 #include "gateway/base/span.h"
+#include "gateway/base/wire.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,6 +33,12 @@ bool addr_is_multicast(const struct addr *a);
 uint64_t addr_hash(const struct addr *a);
 /* "10.0.0.9:5321", "[fe80::1%2]:1884"; returns `buf`, which has ADDR_TEXT_MAX bytes. */
 const char *addr_text(const struct addr *a, char *buf);
+
+/* For storage: {family 1, port 2, scope 4, address 4 or 16 octets}; nothing behind family 0. What is
+ * no address that somebody can be at is bad. */
+#define ADDR_OCTETS_MAX 23
+void addr_write(const struct addr *a, struct writer *w);
+struct addr addr_read(struct reader *r);
 
 /* A listener's or upstream's URI "scheme://host[:port]/path". `host` is without brackets; `port` 0
  * when absent. Returns 0 or -EINVAL (also for user info, over-long hosts, ports above 65535). */

@@ -115,6 +115,17 @@ static void put_terms(const struct session *s, struct session_items *items)
 	put_written(items, SESSION_TERMS, &w);
 }
 
+static void put_address(const struct session *s, struct session_items *items)
+{
+	uint8_t bytes[ADDR_OCTETS_MAX];
+	struct writer w = writer_of(bytes, sizeof(bytes));
+
+	if (!s->datagram || !s->who.peer.family)
+		return;
+	addr_write(&s->who.peer, &w);
+	put_written(items, SESSION_ADDRESS, &w);
+}
+
 static uint64_t left_ms(const struct timer *t)
 {
 	return timer_armed(t) ? (uint64_t)MAX(t->due_ms - clock_ms(), 0) : INT64_MAX;
@@ -171,6 +182,7 @@ void session_image_put(struct session *s, struct session_items *items)
 {
 	put_identity(s, items);
 	put_terms(s, items);
+	put_address(s, items);
 	put_will(s, items);
 	put_presence(s, items); /* of the will, too */
 	router_subscriptions(&s->sub, put_subscription, items);
@@ -240,6 +252,12 @@ static bool take_terms(struct session *s, struct reader *r)
 	s->stored = flags & TERMS_STORED;
 	s->last_id = last_id;
 	return true;
+}
+
+static bool take_address(struct session *s, struct reader *r)
+{
+	s->who.peer = addr_read(r);
+	return !r->bad;
 }
 
 static bool take_will(struct session *s, struct reader *r)
@@ -359,6 +377,7 @@ static bool take(struct session *s, const struct session_item *item, struct span
 		[SESSION_WILL] = take_will,
 		[SESSION_SUBSCRIBED] = take_subscription,
 		[SESSION_UNSUBSCRIBED] = take_unsubscription,
+		[SESSION_ADDRESS] = take_address,
 	};
 	struct reader r = reader_of(item->body);
 

@@ -34,6 +34,7 @@ enum session_item_type {
 	SESSION_WILL,         /* delay 4, life in ms 8, message_encode() form; empty: none */
 	SESSION_SUBSCRIBED,   /* options 1, identifier 4, filter with its prefix */
 	SESSION_UNSUBSCRIBED, /* filter with its prefix */
+	SESSION_ADDRESS,      /* addr_write() form; of devices, who are known by it */
 	SESSION_ADAPTER = 64, /* up to 127: what they mean only the session's adapter knows */
 	SESSION_ITEM_MAX = 127,
 };

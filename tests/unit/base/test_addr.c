@@ -193,6 +193,49 @@ static void over_long_uris(void **state)
 	assert_int_equal(uri_parse(&u, text), -EINVAL);
 }
 
+static void stored_and_read_back(void **state)
+{
+	static const char *const hosts[] = { "10.0.0.9", "2001:db8::7", "fe80::1%lo" };
+	uint8_t bytes[ADDR_OCTETS_MAX];
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
+		struct addr a;
+		assert_int_equal(addr_from_text(&a, hosts[i], 1884), 0);
+		struct writer w = writer_of(bytes, sizeof(bytes));
+		addr_write(&a, &w);
+		assert_false(w.bad);
+		for (size_t len = 0; len <= w.len; len++) {
+			struct reader r = reader_of(span_of(bytes, len));
+			struct addr b = addr_read(&r);
+			assert_int_equal(r.bad, len < w.len);
+			assert_int_equal(addr_equal(&a, &b), len == w.len);
+		}
+	}
+	struct addr none = { .family = 0 };
+	struct writer w = writer_of(bytes, sizeof(bytes));
+	addr_write(&none, &w);
+	struct reader r = reader_of(span_of(bytes, w.len));
+	assert_int_equal(addr_read(&r).family, 0);
+	assert_false(r.bad);
+}
+
+static void stored_but_nobody_can_be_there(void **state)
+{
+	static const uint8_t bad[][ADDR_OCTETS_MAX] = {
+		{ 4, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1 },       /* port 0 */
+		{ 4, 7, 92, 0, 0, 0, 0, 0, 0, 0, 0 },       /* all addresses */
+		{ 4, 7, 92, 0, 0, 0, 0, 224, 0, 0, 1 },     /* a group */
+		{ 6, 7, 92, 0, 0, 0, 0, 0xFF, 2, 0, 0, 1 }, /* a group */
+		{ 5, 7, 92, 0, 0, 0, 0, 10, 0, 0, 1 },      /* no family */
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct reader r = reader_of(span_of(bad[i], sizeof(bad[i])));
+		assert_int_equal(addr_read(&r).family, 0);
+		assert_true(r.bad);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +250,8 @@ int main(void)
 		cmocka_unit_test(uri_parts),
 		cmocka_unit_test(bad_uris),
 		cmocka_unit_test(over_long_uris),
+		cmocka_unit_test(stored_and_read_back),
+		cmocka_unit_test(stored_but_nobody_can_be_there),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
