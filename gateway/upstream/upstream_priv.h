@@ -50,6 +50,7 @@ struct upstream {
 	unsigned window, in_flight;
 	unsigned in_flight2;       /* of QoS 2 */
 	struct topic_set *topics2; /* theirs */
+	uint16_t lower[256];       /* in flight of QoS 0 and 1, by their topic's hash */
 	int64_t progress_ms;       /* last completion, or when the window stopped being empty */
 	unsigned strikes;          /* times the connection was closed for want of progress */
 	int64_t not_before_ms;     /* the server has asked for a pause */

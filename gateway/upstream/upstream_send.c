@@ -91,11 +91,20 @@ static uint64_t topic_of(const struct entry *e)
 	return topic_hash(message_topic(entry_message(e)));
 }
 
-/* A broker passes QoS 2 on at PUBREL, a round trip after it came, and QoS 0 and 1 at once: what
- * follows on the same topic waits, or it would be overtaken there. */
-static bool would_overtake(const struct upstream *u, const struct entry *e)
+static uint16_t *lower_of(struct upstream *u, const struct entry *e)
 {
-	return u->in_flight2 > 0 && e->qos < 2 && topic_set_has(u->topics2, topic_of(e));
+	return &u->lower[topic_of(e) % ARRAY_SIZE(u->lower)];
+}
+
+/* A broker passes QoS 2 on at PUBREL, a round trip after it came, and QoS 0 and 1 at once: what
+ * follows on the same topic waits, or it would overtake there. QoS 2 waits as well: when the line
+ * is lost it stays with the library, which sends it first after the next connect, and what was
+ * before it comes back to us. */
+static bool would_overtake(struct upstream *u, const struct entry *e)
+{
+	if (e->qos == 2)
+		return u->in_flight > u->in_flight2 && *lower_of(u, e) > 0;
+	return u->in_flight2 > 0 && topic_set_has(u->topics2, topic_of(e));
 }
 
 static void count_in_flight(struct upstream *u, struct entry *e)
@@ -105,6 +114,8 @@ static void count_in_flight(struct upstream *u, struct entry *e)
 	e->barred = e->qos == 2 && topic_set_add(u->topics2, topic_of(e)) == 0;
 	if (e->barred)
 		u->in_flight2++;
+	if (e->qos < 2)
+		(*lower_of(u, e))++;
 }
 
 static void count_landed(struct upstream *u, const struct entry *e)
@@ -114,6 +125,8 @@ static void count_landed(struct upstream *u, const struct entry *e)
 		u->in_flight2--;
 		topic_set_remove(u->topics2, topic_of(e));
 	}
+	if (e->qos < 2)
+		(*lower_of(u, e))--;
 }
 
 /* As it goes out: what has waited says since when, if the server takes it with that. A reference

@@ -462,6 +462,21 @@ static void test_qos2_is_not_overtaken(void **state)
 	fake_answer(1, UPLINK_DONE, R_SUCCESS);
 }
 
+static void test_qos2_does_not_overtake(void **state)
+{
+	(void)state;
+	start("");
+	come_up(5);
+	publish(&h, &sender, NULL, "t", "first", 1, false);
+	publish(&h, &sender, NULL, "t", "second", 2, false);
+	turns(3);
+	assert_int_equal(fake.n_sent, 1);
+	fake_answer(0, UPLINK_DONE, R_SUCCESS);
+	turns(2);
+	assert_int_equal(fake.n_sent, 2);
+	fake_answer(1, UPLINK_DONE, R_SUCCESS);
+}
+
 static void test_drain_rate(void **state)
 {
 	(void)state;
@@ -609,6 +624,7 @@ int main(void)
 		CASE(test_echo_withheld),
 		CASE(test_no_echo_with_5),
 		CASE(test_qos2_is_not_overtaken),
+		CASE(test_qos2_does_not_overtake),
 		CASE(test_drain_rate),
 		CASE(test_stuck),
 		CASE(test_attempt_without_end),
