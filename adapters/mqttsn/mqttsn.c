@@ -1,6 +1,7 @@
 #include "adapters/mqttsn/sn_dump.h"
 #include "adapters/mqttsn/sn_multicast.h"
 #include "adapters/mqttsn/sn_peer.h"
+#include "adapters/mqttsn/sn_store.h"
 
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
@@ -106,6 +107,7 @@ static int open_group(struct sn_gateway *gw, struct sn_group *group, const struc
 			return rc;
 		gw->n_sockets++;
 		(*s)->group = group;
+		(*s)->listen = must_strdup(conf->listen.items[i]);
 		set_up_multicast(gw, conf, *s);
 	}
 	return 0;
@@ -124,6 +126,7 @@ static int open_groups(struct sn_gateway *gw, const struct conf *conf)
 static void flush(void *self)
 {
 	struct sn_gateway *gw = self;
+	sn_holds_flush(gw);
 	for (size_t i = 0; i < gw->n_sockets; i++)
 		gw->sockets[i]->ops->flush(gw->sockets[i]);
 }
@@ -134,8 +137,10 @@ static void stop(void *self)
 	sn_gateway_destroy(gw);
 	flush(gw);
 	sn_ears_close(&gw->ears);
-	for (size_t i = 0; i < gw->n_sockets; i++)
+	for (size_t i = 0; i < gw->n_sockets; i++) {
+		free(gw->sockets[i]->listen);
 		gw->sockets[i]->ops->close(gw->sockets[i]);
+	}
 	free(gw->sockets);
 	free(gw);
 }
@@ -163,6 +168,7 @@ static int start(const struct env *env, const struct conf *conf, void **self)
 		stop(gw);
 		return rc == -EADDRINUSE || rc == -EACCES ? rc : -EADDRNOTAVAIL;
 	}
+	sn_revive_peers(gw);
 	*self = gw;
 	return 0;
 }
@@ -203,7 +209,7 @@ static bool drain(void *self)
 		if (gw->sockets[i]->ops->pending(gw->sockets[i]))
 			return false;
 	}
-	return true;
+	return !sn_holds_pending(gw);
 }
 
 static void dump_socket(const struct sn_socket *s)

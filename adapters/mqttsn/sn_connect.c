@@ -2,6 +2,7 @@
 
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
+#include "gateway/core/session_store.h"
 #include "gateway/core/topic.h"
 
 #include <stdlib.h>
@@ -23,10 +24,10 @@ struct opening {
 	struct span will_topic, will_message;
 };
 
-static void connack(const struct sn_peer *p, enum sn_return_code code)
+/* For a session that is there; see turn_down() and reject(). */
+static void accept_peer(struct sn_peer *p)
 {
-	struct sn_packet out = { .type = SN_CONNACK, .return_code = (uint8_t)code };
-	sn_send(sn_peer_gw(p), &p->route, &out);
+	sn_promise(p, &(struct sn_packet){ .type = SN_CONNACK, .return_code = SN_ACCEPTED });
 }
 
 static void turn_down(const struct sn_input *in, enum sn_return_code code)
@@ -39,7 +40,7 @@ static void turn_down(const struct sn_input *in, enum sn_return_code code)
 static void reject(struct sn_peer *p, enum sn_return_code code)
 {
 	session_detach(&p->link, DETACH_CLEAN);
-	connack(p, code);
+	sn_peer_send(p, &(struct sn_packet){ .type = SN_CONNACK, .return_code = (uint8_t)code });
 	sn_peer_remove(p);
 }
 
@@ -118,17 +119,22 @@ static enum reason attach(struct sn_peer *p, const struct opening *o)
 		.keepalive_ms = sn_silence_ms(sn_peer_conf(p), o->duration_s),
 		.window = 1,
 		.datagram = true,
+		.stored = true,
 		.keep_will = true,
 		.mountpoint = p->route.socket->group->mountpoint,
 	};
 	struct session *s;
-	bool present;
+	bool present, repeated = old && old->link == &p->link && p->state == SN_ACTIVE;
 	enum reason reason = session_connect(gw->env.sessions, &c, &s, &present);
 	if (!reason_failed(reason) && o->will)
 		reason = set_will(s, o);
-	if (!reason_failed(reason) && present && sn_topics_peek(s))
+	if (reason_failed(reason))
+		return reason;
+	if (present && sn_topics_peek(s))
 		sn_topics_unannounce(sn_topics_peek(s));
-	return reason;
+	if (!repeated) /* it is to find itself here after a restart, and awake */
+		session_changed(s);
+	return R_SUCCESS;
 }
 
 /* Whether the mountpoint of its listener can be filled in for it. */
@@ -158,7 +164,7 @@ static void open_session(struct sn_peer *p, const struct opening *o)
 	p->late_will = p->talk->dialogue != NULL;
 	sn_peer_drop_dialogue(p);
 	sn_peer_set_state(p, SN_ACTIVE);
-	connack(p, SN_ACCEPTED);
+	accept_peer(p);
 	session_pump(p->link.session);
 }
 
@@ -214,6 +220,7 @@ static void leave_other(struct sn_peer *p, const char *id)
 	if (s && strcmp(s->who.client_id, id) != 0) {
 		p->talk->waiting = SN_WAIT_NOTHING;
 		session_detach(&p->link, DETACH_CLEAN);
+		sn_hold_drop(p);
 	}
 }
 
@@ -342,7 +349,7 @@ void sn_on_will_message(const struct sn_input *in)
 void sn_on_late_will(const struct sn_input *in)
 {
 	if (in->peer->late_will)
-		connack(in->peer, SN_ACCEPTED);
+		accept_peer(in->peer);
 }
 
 static enum reason replace_will(
@@ -375,7 +382,7 @@ void sn_on_will_topic_update(const struct sn_input *in)
 		.type = SN_WILLTOPICRESP,
 		.return_code = (uint8_t)sn_return_code(reason),
 	};
-	sn_peer_send(in->peer, &out);
+	sn_promise(in->peer, &out);
 }
 
 void sn_on_will_message_update(const struct sn_input *in)
@@ -389,5 +396,5 @@ void sn_on_will_message_update(const struct sn_input *in)
 		.type = SN_WILLMSGRESP,
 		.return_code = (uint8_t)sn_return_code(reason),
 	};
-	sn_peer_send(in->peer, &out);
+	sn_promise(in->peer, &out);
 }

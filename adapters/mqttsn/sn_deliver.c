@@ -2,6 +2,7 @@
 
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
+#include "gateway/core/session_store.h"
 #include "gateway/core/topic.h"
 
 #include <errno.h>
@@ -43,23 +44,24 @@ static int block(struct sn_peer *p)
 	return -EAGAIN;
 }
 
-static int send_register(struct sn_peer *p, const struct sn_topic *t)
+static struct sn_packet register_of(const struct sn_peer *p, const struct sn_topic *t)
 {
-	struct sn_packet out = {
+	return (struct sn_packet){
 		.type = SN_REGISTER,
 		.topic_id = t->id,
 		.msg_id = p->last_register,
 		.data = sn_topic_name(t),
 	};
-	return sn_peer_send(p, &out);
 }
 
-/* -EAGAIN: the message goes after REGACK. */
+/* -EAGAIN: the message goes after REGACK. The device may use the id from now on, so that it must
+ * not be another name's after a restart. */
 static int ask_to_register(struct sn_peer *p, const struct sn_topic *t)
 {
 	if (!++p->last_register)
 		p->last_register = 1;
-	if (send_register(p, t) == -EAGAIN)
+	struct sn_packet out = register_of(p, t);
+	if (sn_promise(p, &out) == -EAGAIN)
 		return block(p);
 	p->talk->topic_id = t->id;
 	wait_for(p, SN_WAIT_REGACK, p->last_register);
@@ -72,7 +74,10 @@ static struct sn_topic *topic_for(struct sn_peer *p, struct span name)
 	static struct log_limit limit = LOG_LIMIT(5, 60000);
 	struct session *s = p->link.session;
 	uint32_t max = (uint32_t)sn_peer_gw(p)->conf.topics_per_client;
+	uint32_t n = sn_topics_count(s);
 	struct sn_topic *t = sn_topics_add(s, name, SN_FROM_GATEWAY, max);
+	if (t && t->id > n)
+		sn_topics_note(s, t);
 	if (!t) {
 		p->trouble = SN_TROUBLE_IDS_USED_UP;
 		count_one(&no_id);
@@ -153,10 +158,17 @@ static int send_publish(struct sn_peer *p, const struct delivery *d, bool dup)
 	return rc < 0 ? rc : sn_peer_send(p, &out);
 }
 
+/* Behind an answer that waits for stable storage they stay in the queue: sn_hold.c pumps it then.
+ */
+static bool takes_messages(const struct sn_peer *p)
+{
+	return (p->state == SN_ACTIVE || p->state == SN_AWAKE) && !p->holding;
+}
+
 int sn_deliver(struct link *l, struct delivery *d)
 {
 	struct sn_peer *p = sn_peer_of(l);
-	if ((p->state != SN_ACTIVE && p->state != SN_AWAKE) || p->talk->waiting)
+	if (!takes_messages(p) || p->talk->waiting)
 		return -EAGAIN;
 	if (message_payload(d->msg).len > SN_DATAGRAM_MAX - PUBLISH_HEADER)
 		return -EMSGSIZE;
@@ -172,7 +184,7 @@ int sn_release(struct link *l, struct delivery *d)
 {
 	struct sn_peer *p = sn_peer_of(l);
 	bool again = waits_for(p, SN_WAIT_PUBCOMP, d->packet_id);
-	if ((p->state != SN_ACTIVE && p->state != SN_AWAKE) || (p->talk->waiting && !again))
+	if (!takes_messages(p) || (p->talk->waiting && !again))
 		return -EAGAIN;
 	struct sn_packet out = { .type = SN_PUBREL, .msg_id = d->packet_id };
 	if (sn_peer_send(p, &out) < 0)
@@ -231,13 +243,17 @@ static void repeat_publish(struct sn_peer *p)
 static void repeat(struct sn_peer *p)
 {
 	const struct sn_topic *t;
-	count_one(&repeated);
 	timer_arm(&p->talk->timer, sn_peer_conf(p)->retry_interval_ms);
+	if (p->holding)
+		return;
+	count_one(&repeated);
 	switch ((enum sn_wait)p->talk->waiting) {
 	case SN_WAIT_REGACK:
 		t = sn_topics_by_id(sn_topics_peek(p->link.session), p->talk->topic_id);
-		if (t)
-			send_register(p, t);
+		if (t) {
+			struct sn_packet out = register_of(p, t);
+			sn_peer_send(p, &out);
+		}
 		break;
 	case SN_WAIT_ACK:
 		repeat_publish(p);
@@ -308,6 +324,8 @@ void sn_on_regack(const struct sn_input *in)
 		t->refused = true;
 		p->trouble = SN_TROUBLE_TOPIC_REFUSED;
 	}
+	/* Lost with a crash: it is only told again. */
+	session_changed_lazily(p->link.session);
 	session_pump(p->link.session);
 }
 
@@ -325,6 +343,7 @@ static void forget_id(struct sn_peer *p, const struct delivery *d, uint16_t topi
 	t->announced = false;
 	if (d)
 		t->as = SN_AS_NAME;
+	session_changed_lazily(p->link.session);
 }
 
 /* MQTT-SN 1.2, 6.10: forget the id, register anew, send again; but not for ever. */

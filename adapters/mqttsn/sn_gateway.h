@@ -71,6 +71,8 @@ struct sn_gateway {
 	struct list half_open; /* of sn_peer.node: connecting, no session yet; oldest first */
 	struct list clients;   /* of sn_peer.node: with a session */
 	struct list blocked;   /* of sn_peer.blocked: waiting for room in their socket */
+	struct ptrtable holds_by_peer; /* sn_hold.c: answers that wait for stable storage */
+	struct list holds_new, holds;  /* of sn_hold.node */
 
 	struct sn_stranger_slot strangers[SN_STRANGER_SLOTS];
 	/* A message is encoded here, and the encapsulation put in front of it. */

@@ -1,5 +1,6 @@
 #include "adapters/mqttsn/sn_peer.h"
 
+#include "adapters/mqttsn/sn_store.h"
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
 
@@ -19,6 +20,7 @@ static const struct link_ops link_ops = {
 	.release = sn_release,
 	.published = sn_published,
 	.closed = on_closed,
+	.save = sn_peer_save,
 };
 
 static uint32_t peer_hash(const void *entry)
@@ -53,6 +55,7 @@ void sn_gateway_init(struct sn_gateway *gw, const struct env *env, const struct 
 	list_init(&gw->half_open);
 	list_init(&gw->clients);
 	list_init(&gw->blocked);
+	sn_holds_init(gw);
 }
 
 void sn_gateway_configure(
@@ -82,6 +85,7 @@ void sn_gateway_destroy(struct sn_gateway *gw)
 	sn_groups_free(&gw->groups);
 	sn_predefined_free(gw->predefined);
 	ptrtable_clear(&gw->by_route);
+	sn_holds_destroy(gw);
 }
 
 struct scope sn_route_scope(const struct sn_route *route, const struct identity *who)
@@ -133,7 +137,11 @@ int sn_send_bytes(struct sn_gateway *gw, const struct sn_route *to, struct span 
 
 int sn_peer_send(struct sn_peer *p, const struct sn_packet *packet)
 {
-	return sn_send(sn_peer_gw(p), &p->route, packet);
+	/* A last word does not wait. */
+	if (!p->holding || !p->link.session)
+		return sn_send(sn_peer_gw(p), &p->route, packet);
+	sn_hold_behind(p, packet);
+	return 0;
 }
 
 void sn_peer_send_bare(struct sn_peer *p, enum sn_type type)
@@ -229,7 +237,7 @@ static struct sn_peer *set_up(
 	struct sn_gateway *gw, struct sn_peer *p, const struct sn_route *route)
 {
 	if (keep_route(p, route) == 0 && sn_peer_begin_talk(p) == 0 &&
-		ptrtable_add(&gw->by_route, p) == 0)
+		(!route->addr.family || ptrtable_add(&gw->by_route, p) == 0))
 		return p;
 	sn_peer_end_talk(p);
 	peer_free(p);
@@ -272,8 +280,10 @@ int sn_peer_move(struct sn_peer *p, const struct sn_route *route)
 		forget_route(p);
 		return -ENOMEM;
 	}
-	if (rc == 0 && p->link.session)
+	if (rc == 0 && p->link.session) {
 		p->link.session->who.peer = route->addr;
+		session_changed_lazily(p->link.session);
+	}
 	return rc;
 }
 
@@ -281,6 +291,8 @@ void sn_peer_displace(struct sn_peer *p)
 {
 	unlist(p);
 	forget_route(p);
+	if (p->link.session)
+		session_changed_lazily(p->link.session);
 }
 
 /* Half open are those without a session; their number has a limit of its own. */
@@ -323,6 +335,7 @@ void sn_peer_remove(struct sn_peer *p)
 {
 	struct sn_gateway *gw = sn_peer_gw(p);
 	p->state = SN_STRANGER;
+	sn_hold_drop(p);
 	sn_peer_end_talk(p);
 	list_remove(&p->node);
 	unlist(p);
@@ -359,7 +372,11 @@ static void on_closed(struct link *l, enum reason reason)
 	else
 		log_debug("%s mqttsn: session ended, %s", addr_text(&p->route.addr, text),
 			reason_name(reason));
-	dismiss(p);
+	/* Where sessions are stored the gateway ends and comes back unnoticed. */
+	if (reason == R_SHUTTING_DOWN && sn_peer_gw(p)->env.stored)
+		sn_peer_remove(p);
+	else
+		dismiss(p);
 }
 
 void sn_peer_lost(struct sn_peer *p, const char *why)

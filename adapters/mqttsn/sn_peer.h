@@ -2,6 +2,7 @@
 #define TIDEGATE_ADAPTERS_MQTTSN_SN_PEER_H
 
 #include "adapters/mqttsn/sn_gateway.h"
+#include "adapters/mqttsn/sn_hold.h"
 #include "adapters/mqttsn/sn_topics.h"
 #include "gateway/base/reap.h"
 #include "gateway/base/timer.h"
@@ -71,6 +72,7 @@ struct sn_peer {
 	uint8_t trouble;        /* enum sn_trouble */
 	uint8_t unknown_ids;    /* in a row: "invalid topic id" for the same message */
 	bool half_open;         /* on that list */
+	bool holding;           /* see sn_hold.h */
 	bool late_will;         /* a repeated WILLTOPIC or WILLMSG is answered with CONNACK */
 	uint16_t last_register; /* MsgId of our last REGISTER */
 };
@@ -84,7 +86,8 @@ static inline struct sn_peer *sn_peer_of(struct link *l)
 struct sn_peer *sn_peer_find(struct sn_gateway *gw, const struct sn_route *route);
 /* The peer a session is attached to, NULL: none. */
 struct sn_peer *sn_peer_of_session(const struct session *s);
-/* NULL: no memory. Half open: when there are too many of them the oldest is forgotten. */
+/* NULL: no memory. The address may be none, as after sn_peer_displace(). Half open: when there are
+ * too many of them the oldest is forgotten. */
 struct sn_peer *sn_peer_new(struct sn_gateway *gw, const struct sn_route *route);
 static inline struct sn_gateway *sn_peer_gw(const struct sn_peer *p)
 {
@@ -120,6 +123,7 @@ void sn_peer_remove(struct sn_peer *p);
 /* Lost for good: the session is detached with its will, the device is told once (6.11). */
 void sn_peer_lost(struct sn_peer *p, const char *why);
 
+/* Answers that promise something go through sn_promise(). */
 int sn_peer_send(struct sn_peer *p, const struct sn_packet *packet);
 /* A message of nothing but its type. */
 void sn_peer_send_bare(struct sn_peer *p, enum sn_type type);

@@ -1,6 +1,7 @@
 #include "adapters/mqttsn/sn_handlers.h"
 
 #include "gateway/base/log.h"
+#include "gateway/core/session_store.h"
 
 /* Keep alive, PINGREQ, DISCONNECT and sleeping clients (MQTT-SN 1.2, 6.11, 6.12, 6.14). */
 
@@ -121,15 +122,18 @@ void sn_on_disconnect(const struct sn_input *in)
 {
 	struct sn_peer *p = in->peer;
 	bool connected = p->state >= SN_ACTIVE;
-	sn_peer_send_bare(p, SN_DISCONNECT);
 	if (connected && in->p->duration_s) {
+		sn_peer_send_bare(p, SN_DISCONNECT);
 		log_debug("%s mqttsn: asleep for %u s", p->link.session->who.client_id,
 			in->p->duration_s);
 		sn_fall_asleep(p);
 		session_set_keepalive(
 			p->link.session, sn_silence_ms(sn_peer_conf(p), in->p->duration_s));
+		/* After a crash nothing may be sent to it, and its silence is no loss. */
+		session_changed(p->link.session);
 		return;
 	}
 	session_detach(&p->link, DETACH_CLEAN);
+	sn_peer_send_bare(p, SN_DISCONNECT);
 	sn_peer_remove(p);
 }

@@ -16,6 +16,7 @@ struct sn_socket {
 	struct sn_group *group; /* borrowed: whose listener it is */
 	struct addr at;         /* where it listens */
 	bool dual_stack;        /* `at` is every address of both families */
+	char *listen;           /* owned by who opened it: as configured; NULL: unknown */
 };
 
 struct sn_socket_ops {

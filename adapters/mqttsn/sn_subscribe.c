@@ -23,7 +23,10 @@ static enum reason register_name(const struct sn_input *in, uint16_t *topic_id)
 	struct sn_topic *t = take_up(in->peer, in->p->data, SN_FROM_REGISTER);
 	if (!t)
 		return R_QUOTA;
-	t->announced = true;
+	if (!t->announced) {
+		t->announced = true;
+		sn_topics_note(in->peer->link.session, t);
+	}
 	*topic_id = t->id;
 	return R_SUCCESS;
 }
@@ -32,7 +35,7 @@ void sn_on_register(const struct sn_input *in)
 {
 	struct sn_packet out = { .type = SN_REGACK, .msg_id = in->p->msg_id };
 	out.return_code = (uint8_t)sn_return_code(register_name(in, &out.topic_id));
-	sn_peer_send(in->peer, &out);
+	sn_promise(in->peer, &out);
 }
 
 /* Where a filter may lie that is not in the message. */
@@ -91,15 +94,19 @@ static enum reason subscribe(const struct sn_input *in, struct span filter)
 }
 
 /* How messages of this one name are to go to the device, and the id that SUBACK tells it. */
-static void note_name(struct sn_topic *t, const struct sn_packet *p, struct sn_packet *suback)
+static void note_name(const struct sn_input *in, struct sn_topic *t, struct sn_packet *suback)
 {
-	t->as = (uint8_t)subscribed_as(p);
+	const struct sn_topic before = *t;
+	t->as = (uint8_t)subscribed_as(in->p);
 	if (t->as == SN_AS_PREDEFINED)
-		suback->topic_id = t->predefined_id = p->topic_id;
-	if (t->as != SN_AS_NAME)
-		return;
-	t->announced = true;
-	suback->topic_id = t->id;
+		suback->topic_id = t->predefined_id = in->p->topic_id;
+	if (t->as == SN_AS_NAME) {
+		t->announced = true;
+		suback->topic_id = t->id;
+	}
+	if (t->as != before.as || t->predefined_id != before.predefined_id ||
+		t->announced != before.announced)
+		sn_topics_note(in->peer->link.session, t);
 }
 
 static enum reason subscribe_peer(const struct sn_input *in, struct sn_packet *suback)
@@ -118,7 +125,7 @@ static enum reason subscribe_peer(const struct sn_input *in, struct sn_packet *s
 		return reason;
 	suback->qos = (uint8_t)reason; /* R_SUCCESS, R_GRANTED_QOS_1, R_GRANTED_QOS_2 */
 	if (t)
-		note_name(t, in->p, suback);
+		note_name(in, t, suback);
 	return reason;
 }
 
@@ -126,7 +133,7 @@ void sn_on_subscribe(const struct sn_input *in)
 {
 	struct sn_packet out = { .type = SN_SUBACK, .msg_id = in->p->msg_id };
 	out.return_code = (uint8_t)sn_return_code(subscribe_peer(in, &out));
-	sn_peer_send(in->peer, &out);
+	sn_promise(in->peer, &out);
 }
 
 static void unsubscribe(const struct sn_input *in)
@@ -141,8 +148,10 @@ static void unsubscribe(const struct sn_input *in)
 		return;
 	session_unsubscribe(s, hubs);
 	struct sn_topic *t = sn_topics_by_name(sn_topics_peek(s), filter);
-	if (t)
-		t->as = SN_AS_DEFAULT;
+	if (!t || t->as == SN_AS_DEFAULT)
+		return;
+	t->as = SN_AS_DEFAULT;
+	sn_topics_note(s, t);
 }
 
 /* UNSUBACK has no return code: the device is answered in any case. */
@@ -150,5 +159,5 @@ void sn_on_unsubscribe(const struct sn_input *in)
 {
 	struct sn_packet out = { .type = SN_UNSUBACK, .msg_id = in->p->msg_id };
 	unsubscribe(in);
-	sn_peer_send(in->peer, &out);
+	sn_promise(in->peer, &out);
 }

@@ -1,6 +1,9 @@
 #include "adapters/mqttsn/sn_topics.h"
 
+#include "adapters/mqttsn/sn_store.h"
 #include "gateway/base/util.h"
+#include "gateway/core/session_store.h"
+#include "gateway/core/topic.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +14,11 @@
 /* The most octets of names that one device can have; with it all sizes fit into 32 bits. */
 #define NAMES_MAX (UINT32_C(1) << 30)
 
+/* The most ids in a row whose names may be lost on the disk. */
+#define HOLE_MAX 64
+
+static void topics_save(const struct session_extra *e, struct session_items *items);
+
 static void topics_free(struct session_extra *e)
 {
 	struct sn_topics *t = container_of(e, struct sn_topics, extra);
@@ -18,7 +26,10 @@ static void topics_free(struct session_extra *e)
 	free(t);
 }
 
-static const struct session_extra_ops extra_ops = { .free = topics_free };
+static const struct session_extra_ops extra_ops = {
+	.free = topics_free,
+	.save = topics_save,
+};
 
 /* Octets of an entry: entries begin where a struct may. */
 static uint32_t entry_size(size_t name_len)
@@ -73,7 +84,7 @@ static uint16_t *find_slot(const struct sn_topics *t, struct span name)
 
 struct sn_topic *sn_topics_by_name(const struct sn_topics *t, struct span name)
 {
-	if (!t)
+	if (!t || !name.len) /* lost names are empty */
 		return NULL;
 	if (t->index)
 		return sn_topics_by_id(t, *find_slot(t, name));
@@ -108,9 +119,8 @@ static bool grow_index(struct sn_topics *t)
 	return true;
 }
 
-/* The table with so much room for entries; without an index it is the room used, no more. It
- * belongs to the session under its new address. */
-static struct sn_topics *resize(struct session *s, struct sn_topics *t, uint32_t room)
+/* The table with so much room for entries; without an index it is the room used, no more. */
+static struct sn_topics *resize(struct sn_topics *t, uint32_t room)
 {
 	bool fresh = !t;
 	t = realloc(t, sizeof(*t) + room);
@@ -118,25 +128,23 @@ static struct sn_topics *resize(struct session *s, struct sn_topics *t, uint32_t
 		return NULL;
 	if (fresh)
 		*t = (struct sn_topics){ .extra.ops = &extra_ops };
-	s->extra = &t->extra;
 	return t;
 }
 
-/* The table, with room for an entry of `size` octets more. */
-static struct sn_topics *make_room(struct session *s, uint32_t size)
+/* The table, with room for an entry of `size` octets more. NULL: no memory, `t` is as it was. */
+static struct sn_topics *make_room(struct sn_topics *t, uint32_t size)
 {
-	struct sn_topics *t = sn_topics_peek(s);
 	uint32_t room = (t ? t->used : 0) + size;
 	if (room > NAMES_MAX)
 		return NULL;
 	if (!t || t->n < SN_TOPICS_FEW)
-		return resize(s, t, room);
+		return resize(t, room);
 	if ((!t->index || t->n * 2 + 2 > t->index->n_slots) && !grow_index(t))
 		return NULL;
 	if (room <= t->index->room)
 		return t;
 	room += room / 2;
-	t = resize(s, t, room);
+	t = resize(t, room);
 	if (t)
 		t->index->room = room;
 	return t;
@@ -166,8 +174,11 @@ struct sn_topic *sn_topics_add(
 		return entry;
 	if ((t ? t->n : 0) >= MIN(max, IDS_MAX) || name.len > UINT16_MAX)
 		return NULL;
-	t = make_room(s, entry_size(name.len));
-	return t ? append(t, name, origin) : NULL;
+	t = make_room(t, entry_size(name.len));
+	if (!t)
+		return NULL;
+	s->extra = &t->extra; /* under its new address */
+	return append(t, name, origin);
 }
 
 void sn_topics_unannounce(struct sn_topics *t)
@@ -176,4 +187,95 @@ void sn_topics_unannounce(struct sn_topics *t)
 	struct sn_topic *entry;
 	while ((entry = next_entry(t, &offset)))
 		entry->announced = false;
+}
+
+/* ---- Storage: {id 2, predefined id 2, flags 1, name} ---- */
+
+#define ITEM_HEAD 5
+enum { ITEM_AS = 0x03, ITEM_ORIGIN = 0x0C, ITEM_ANNOUNCED = 0x10, ITEM_REFUSED = 0x20 };
+
+static void item_of(const struct sn_topic *t, uint8_t head[ITEM_HEAD], struct span parts[2])
+{
+	struct writer w = writer_of(head, ITEM_HEAD);
+	wr_u16(&w, t->id);
+	wr_u16(&w, t->predefined_id);
+	wr_u8(&w, (uint8_t)(t->as | t->origin << 2 | (t->announced ? ITEM_ANNOUNCED : 0) |
+			    (t->refused ? ITEM_REFUSED : 0)));
+	parts[0] = span_of(head, w.len);
+	parts[1] = sn_topic_name(t);
+}
+
+static void topics_save(const struct session_extra *e, struct session_items *items)
+{
+	const struct sn_topics *t = container_of(e, const struct sn_topics, extra);
+	uint8_t head[ITEM_HEAD];
+	struct span parts[2];
+	uint32_t offset = 0;
+	const struct sn_topic *entry;
+	while ((entry = next_entry(t, &offset))) {
+		item_of(entry, head, parts);
+		if (entry->len)
+			session_item_put(items, SN_ITEM_TOPIC, parts, 2);
+	}
+}
+
+void sn_topics_note(struct session *s, const struct sn_topic *t)
+{
+	uint8_t head[ITEM_HEAD];
+	struct span parts[2];
+	item_of(t, head, parts);
+	session_note(s, SN_ITEM_TOPIC, parts, 2);
+}
+
+/* The entry of that id: the one there is, or a new one behind the last. Names between them are
+ * lost, as far as that can be. */
+static struct sn_topic *entry_for(struct sn_topics **table, uint16_t id, struct span name)
+{
+	struct sn_topics *t = *table;
+	struct sn_topic *entry = NULL;
+	uint32_t n = t ? t->n : 0;
+	if (id > IDS_MAX || id > n + 1 + HOLE_MAX)
+		return NULL;
+	if (id <= n)
+		return sn_topics_by_id(t, id);
+	for (; n < id; n++) {
+		struct span it = n + 1 == id ? name : span_of(NULL, 0);
+		t = make_room(*table, entry_size(it.len));
+		if (!t)
+			return NULL;
+		*table = t;
+		entry = append(t, it, SN_FROM_GATEWAY);
+	}
+	return entry;
+}
+
+/* What contradicts what was said before, or is no such item, counts for nothing. */
+static void restore_entry(struct sn_topics **table, struct span body)
+{
+	struct reader r = reader_of(body);
+	uint16_t id = rd_u16(&r), predefined_id = rd_u16(&r);
+	uint8_t flags = rd_u8(&r);
+	struct span name = rd_rest(&r);
+	if (r.bad || id == 0 || !topic_valid_name(name))
+		return;
+	struct sn_topic *t = entry_for(table, id, name);
+	if (!t || !span_equal(sn_topic_name(t), name))
+		return;
+	t->predefined_id = predefined_id;
+	t->as = flags & ITEM_AS;
+	t->origin = (unsigned)MIN((flags & ITEM_ORIGIN) >> 2, SN_FROM_SUBSCRIBE) & 3u;
+	t->announced = flags & ITEM_ANNOUNCED;
+	t->refused = flags & ITEM_REFUSED;
+}
+
+void sn_topics_restore(struct session *s)
+{
+	struct reader r = reader_of(session_saved(s));
+	struct session_item item;
+	struct sn_topics *t = NULL;
+	while (session_item_next(&r, &item)) {
+		if (item.type == SN_ITEM_TOPIC)
+			restore_entry(&t, item.body);
+	}
+	session_set_extra(s, t ? &t->extra : NULL);
 }

@@ -64,10 +64,16 @@ struct sn_topics {
 	_Alignas(struct sn_topic) uint8_t entries[];
 };
 
-/* The session's table, NULL when there is none yet. */
+/* The session's table, NULL when there is none yet. After a restart sn_topics_restore() comes
+ * first. */
 static inline struct sn_topics *sn_topics_peek(const struct session *s)
 {
 	return s->extra ? container_of(s->extra, struct sn_topics, extra) : NULL;
+}
+
+static inline uint32_t sn_topics_count(const struct session *s)
+{
+	return s->extra ? sn_topics_peek(s)->n : 0;
 }
 
 /* A struct sn_topic and the table are good until the next sn_topics_add(). `t` may be NULL: an
@@ -80,5 +86,11 @@ struct sn_topic *sn_topics_add(
 	struct session *s, struct span name, enum sn_origin origin, uint32_t max);
 /* The device may have rebooted: it must be told every id again before it is used. */
 void sn_topics_unannounce(struct sn_topics *t);
+
+/* What the device is about to be told of this name is to survive a restart. */
+void sn_topics_note(struct session *s, const struct sn_topic *t);
+/* The table out of session_saved(), in the place of which it comes. Ids whose names were lost on
+ * the disk stay without one. */
+void sn_topics_restore(struct session *s);
 
 #endif

@@ -137,7 +137,7 @@ def test_sleeper_at_the_place_of_an_active_one(site):
 
 def test_many_moves(site):
     """A device that changes its port with every message is one device, and leaves nothing behind."""
-    gateway = site.gateway().start()
+    gateway = site.gateway(store={"commit_interval": "5ms"}).start()
     local = site.mqtt(gateway, "local")
     dev, _ = two_sleepers(gateway)
     for n in range(200):
