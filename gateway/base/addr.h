@@ -34,8 +34,8 @@ uint64_t addr_hash(const struct addr *a);
 /* "10.0.0.9:5321", "[fe80::1%2]:1884"; returns `buf`, which has ADDR_TEXT_MAX bytes. */
 const char *addr_text(const struct addr *a, char *buf);
 
-/* For storage: {family 1, port 2, scope 4, address 4 or 16 octets}; nothing behind family 0. What is
- * no address that somebody can be at is bad. */
+/* For storage: {family 1, port 2, scope 4, address 4 or 16 octets}; nothing behind family 0. What
+ * is no address that somebody can be at is bad. */
 #define ADDR_OCTETS_MAX 23
 void addr_write(const struct addr *a, struct writer *w);
 struct addr addr_read(struct reader *r);
