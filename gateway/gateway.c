@@ -24,6 +24,7 @@
 #include "gateway/store/journal.h"
 #include "gateway/upstream/backlog.h"
 #include "gateway/upstream/exchanges.h"
+#include "gateway/upstream/interest_memory.h"
 #include "gateway/upstream/upstream.h"
 
 #include <errno.h>
@@ -62,7 +63,8 @@ struct gateway {
 	struct keeper *keeper;
 	struct backlog *backlog; /* NULL without an upstream, as are exchanges */
 	struct exchanges *exchanges;
-	struct upstream *upstream; /* NULL: the hub alone */
+	struct interest_memory *interest_memory; /* the same */
+	struct upstream *upstream;               /* NULL: the hub alone */
 	struct sys *sys;
 	void *adapters[N_ADAPTERS]; /* NULL: not started */
 	struct timer drain_limit, status;
@@ -174,8 +176,11 @@ static int start_store(struct gateway *g)
 	session_store_handlers(g->session_store, handlers);
 	if (g->backlog)
 		backlog_handlers(g->backlog, handlers);
-	if (g->exchanges)
+	if (g->backlog) {
 		handlers[JR_UPLINK] = (struct journal_handler){ exchanges_replay, g->exchanges };
+		handlers[JR_INTEREST] =
+			(struct journal_handler){ interest_memory_replay, g->interest_memory };
+	}
 	int err = journal_open(g->base, c, handlers, &g->journal, &report);
 	if (err)
 		return err;
@@ -184,8 +189,10 @@ static int start_store(struct gateway *g)
 		report.segments);
 	session_store_attach(g->session_store, g->journal, c->lazy_interval_ms);
 	keeper_attach(g->keeper, g->journal);
-	if (g->exchanges)
+	if (g->backlog) {
 		exchanges_attach(g->exchanges, g->journal);
+		interest_memory_attach(g->interest_memory, g->journal);
+	}
 	return 0;
 }
 
@@ -231,8 +238,11 @@ static int start_upstream(struct gateway *g)
 {
 	if (!conf_section(g->conf, "upstream"))
 		return 0;
-	return upstream_new(g->base, g->router, g->journal, g->backlog, g->exchanges, g->conf,
+	int err = upstream_new(g->base, g->router, g->journal, g->backlog, g->exchanges, g->conf,
 		g->id, &g->upstream);
+	if (!err)
+		upstream_remember(g->upstream, g->interest_memory);
+	return err;
 }
 
 static int64_t sys_interval_ms(const struct conf *conf)
@@ -482,6 +492,7 @@ static int start_backlog(struct gateway *g)
 		return 0;
 	g->backlog = backlog_new(g->conf);
 	g->exchanges = exchanges_new();
+	g->interest_memory = interest_memory_new();
 	return g->backlog ? 0 : -ENOMEM;
 }
 
@@ -617,6 +628,7 @@ void gateway_free(struct gateway *g)
 	if (g->backlog)
 		backlog_free(g->backlog);
 	exchanges_free(g->exchanges);
+	interest_memory_free(g->interest_memory);
 	reap();
 	if (g->router)
 		router_free(g->router);

@@ -6,6 +6,7 @@
 #include "gateway/base/timer.h"
 #include "gateway/core/topic.h"
 #include "gateway/core/topictree.h"
+#include "gateway/upstream/interest_memory.h"
 #include "gateway/upstream/uplink.h"
 
 #include <errno.h>
@@ -33,7 +34,8 @@ struct line {
 	struct topicleaf leaf; /* in the tree while messages may come by it */
 	struct line *cover;    /* NULL: stands for itself */
 	int64_t linger_until_ms;
-	uint32_t refs; /* wanted filters that need it */
+	uint64_t record; /* of interest.memory; 0: none */
+	uint32_t refs;   /* wanted filters that need it */
 	enum line_state state;
 	uint8_t qos; /* highest wanted */
 	uint8_t asked_qos;
@@ -55,7 +57,9 @@ struct filters {
 };
 
 struct interest {
-	struct uplink *uplink; /* borrowed */
+	struct uplink *uplink;          /* borrowed */
+	struct interest_memory *memory; /* borrowed; NULL: none */
+	struct timer back; /* armed until those of the last run are not waited for any more */
 	struct filters imports, always;
 	struct want *wants;
 	struct line *lines;
@@ -67,6 +71,7 @@ struct interest {
 	struct line *request[UPLINK_FILTERS_MAX];
 	size_t n_request;
 	bool request_unsub, up;
+	bool recalled;      /* `back` has been armed, or there was no need */
 	int64_t granted_ms; /* of the last answered SUBSCRIBE; 0: none yet */
 };
 
@@ -92,6 +97,12 @@ static void set_state(struct interest *i, struct line *l, enum line_state state)
 		topictree_insert(i->tree, line_span(l), &l->leaf);
 	else if (!comes && l->leaf.at)
 		topictree_remove(i->tree, &l->leaf);
+	if (comes && !l->record)
+		l->record = interest_memory_add(i->memory, line_span(l));
+	if (!comes) {
+		interest_memory_drop(i->memory, l->record);
+		l->record = 0;
+	}
 }
 
 static uint8_t needed_qos(const struct line *l)
@@ -427,6 +438,40 @@ int interest_set_imports(
 	return 0;
 }
 
+/* The clients have had the time to come back: what they did not ask for again is given up. */
+static void on_back(struct timer *t)
+{
+	struct interest *i = container_of(t, struct interest, back);
+	struct span filter;
+	uint64_t record;
+
+	while (interest_memory_take(i->memory, &filter, &record)) {
+		struct line *l = line_get(i, (const char *)filter.p, filter.len);
+		if (!l || in_request(l))
+			continue;
+		l->record = record;
+		set_state(i, l, LINE_SUBSCRIBED);
+		settle(i, l);
+	}
+}
+
+void interest_set_memory(struct interest *i, struct interest_memory *memory)
+{
+	i->memory = memory;
+}
+
+/* The first connection says whether the broker still has what the last run subscribed to. */
+static void recall(struct interest *i, bool session_present)
+{
+	if (!session_present) {
+		timer_disarm(&i->back);
+		interest_memory_forget(i->memory);
+	} else if (i->memory && !i->recalled) {
+		timer_arm(&i->back, INTEREST_RETURN_MS);
+	}
+	i->recalled = true;
+}
+
 struct interest *interest_new(struct uplink *uplink)
 {
 	struct interest *i = calloc(1, sizeof(*i));
@@ -441,6 +486,7 @@ struct interest *interest_new(struct uplink *uplink)
 	list_init(&i->subscribe);
 	list_init(&i->unsubscribe);
 	timer_init(&i->linger, on_linger);
+	timer_init(&i->back, on_back);
 	return i;
 }
 
@@ -449,6 +495,7 @@ void interest_up(struct interest *i, bool session_present)
 	struct line *l, *tmp;
 
 	i->up = true;
+	recall(i, session_present);
 	HASH_ITER(hh, i->lines, l, tmp)
 	{
 		bool gone = !session_present && !in_request(l);
@@ -603,6 +650,8 @@ void interest_free(struct interest *i)
 	if (!i)
 		return;
 	timer_disarm(&i->linger);
+	timer_disarm(&i->back);
+	i->memory = NULL; /* it stays subscribed */
 	HASH_ITER(hh, i->wants, w, next)
 	{
 		HASH_DEL(i->wants, w);

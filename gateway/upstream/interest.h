@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct interest_memory;
 struct uplink;
 
 /* Which filters have to be subscribed upstream: what local clients want, as far as `import` allows,
@@ -15,11 +16,16 @@ struct uplink;
 struct interest;
 
 #define INTEREST_LINGER_MS 10000
+/* For clients to come back after a restart of the gateway. */
+#define INTEREST_RETURN_MS 60000
 /* Retained messages that a SUBSCRIBE brings come within this time of its answer. */
 #define INTEREST_REPLAY_MS 3000
 
 struct interest *interest_new(struct uplink *uplink); /* NULL: no memory */
 void interest_free(struct interest *i);
+/* What is subscribed is remembered there (borrowed). Of the last run's, those that nobody wants
+ * INTEREST_RETURN_MS after the broker's session was found are unsubscribed. */
+void interest_set_memory(struct interest *i, struct interest_memory *memory);
 /* Limits and static filters; the lists are copied. 0, or -ENOMEM and nothing has changed. */
 int interest_set_imports(
 	struct interest *i, const struct conf_list *imports, const struct conf_list *always);

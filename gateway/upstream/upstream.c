@@ -212,6 +212,11 @@ int upstream_new(struct event_base *base, struct router *router, struct journal 
 		uplink_paho_new, base, router, journal, backlog, exchanges, conf, gateway_id, out);
 }
 
+void upstream_remember(struct upstream *u, struct interest_memory *memory)
+{
+	interest_set_memory(u->interest, memory);
+}
+
 void upstream_turn(struct upstream *u)
 {
 	interest_turn(u->interest);

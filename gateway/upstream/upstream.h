@@ -15,6 +15,7 @@ struct upstream;
 struct backlog;
 struct event_base;
 struct exchanges;
+struct interest_memory;
 struct journal;
 struct keeper_conf;
 struct ledger;
@@ -32,6 +33,8 @@ void upstream_keeper_conf(const struct conf *conf, struct keeper_conf *k);
 int upstream_new(struct event_base *base, struct router *router, struct journal *journal,
 	struct backlog *backlog, struct exchanges *exchanges, const struct conf *conf,
 	const char *gateway_id, struct upstream **out);
+/* Before the loop runs: what is subscribed at the broker is remembered there (borrowed). */
+void upstream_remember(struct upstream *u, struct interest_memory *memory);
 /* The same over another client library, for tests. NULL: no memory. */
 typedef struct uplink *uplink_new_fn(struct event_base *base, struct exchanges *exchanges,
 	const struct uplink_events *events, void *arg);

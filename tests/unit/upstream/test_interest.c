@@ -4,6 +4,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/timer.h"
 #include "gateway/core/topic.h"
+#include "gateway/upstream/interest_memory.h"
 #include "tests/unit/upstream/fake_uplink.h"
 
 #include <setjmp.h>
@@ -133,6 +134,35 @@ static void test_linger(void **state)
 	fake_grant_all(0);
 	unsigned n;
 	assert_int_equal(interest_count(in, &n), 0);
+}
+
+/* What the process before has subscribed to; in memory only, so that it has no records. */
+static void test_after_a_restart(void **state)
+{
+	struct interest_memory *memory = interest_memory_new();
+	unsigned n;
+
+	(void)state;
+	assert_int_equal(interest_memory_replay(memory, 7, span_str("old/#")), 0);
+	assert_int_equal(interest_memory_replay(memory, 8, span_str("new")), 0);
+	interest_set_memory(in, memory);
+	want("new", 0);
+	interest_up(in, true);
+	SUBSCRIBES("new");
+	fake_grant_all(0);
+	advance(INTEREST_RETURN_MS - 1);
+	assert_quiet();
+	advance(1);
+	UNSUBSCRIBES("old/#");
+	fake_grant_all(0);
+	assert_quiet();
+	assert_int_equal(interest_count(in, &n), 1);
+	assert_int_equal(n, 1);
+	interest_up(in, true); /* once a run */
+	advance(INTEREST_RETURN_MS);
+	assert_quiet();
+	interest_set_memory(in, NULL);
+	interest_memory_free(memory);
 }
 
 static void test_wider_first(void **state)
@@ -340,6 +370,7 @@ int main(void)
 		CASE(test_import_limits),
 		CASE(test_reconnect),
 		CASE(test_refused),
+		CASE(test_after_a_restart),
 		CASE(test_chunks),
 		CASE(test_random),
 	};
