@@ -15,7 +15,9 @@ struct keeper *keeper_new(void)
 {
 	struct keeper *k = must_calloc(1, sizeof(*k));
 
+	pool_init(&k->pool, sizeof(struct kept));
 	keeper_write_init(k);
+	keeper_ends_init(k);
 	return k;
 }
 
@@ -48,6 +50,7 @@ void keeper_free(struct keeper *k)
 		kept_free(k->orphans[i]);
 	assert(k->status.messages == 0 && !k->open);
 	keeper_restore_free(k);
+	keeper_ends_free(k);
 	free(k->orphans);
 	free(k->buf);
 	free(k);
@@ -136,7 +139,7 @@ uint64_t kept_record(const struct kept *kept)
 
 struct kept *kept_new(struct keeper *k, struct message *m)
 {
-	struct kept *kept = calloc(1, sizeof(*kept));
+	struct kept *kept = pool_get(&k->pool);
 
 	if (!kept)
 		return NULL;
@@ -193,7 +196,7 @@ void kept_free(struct kept *kept)
 		kept->msg->kept = NULL;
 	kept_hold_body(kept, false);
 	k->status.messages--;
-	free(kept);
+	pool_put(&k->pool, kept);
 }
 
 void kept_settle(struct kept *kept)

@@ -1,8 +1,9 @@
 #ifndef TIDEGATE_CORE_KEEPER_PRIV_H
 #define TIDEGATE_CORE_KEEPER_PRIV_H
 
-/* The inside of the keeper, for keeper.c (claims and what becomes of them), keeper_write.c (the way
- * to the journal) and keeper_restore.c (the way back) alone. */
+/* The inside of the keeper, for keeper.c (claims and what becomes of them), keeper_write.c and
+ * keeper_ends.c (the way to the journal) and keeper_restore.c (the way back) alone. */
+#include "gateway/base/pool.h"
 #include "gateway/base/timer.h"
 #include "gateway/core/keeper.h"
 #include "gateway/store/journal.h"
@@ -74,13 +75,21 @@ struct found { /* by the replay */
 	bool foreign; /* of a later version: not touched */
 };
 
+struct stale {       /* records that are to be forgotten when the mark is reached */
+	uint64_t *v; /* owned */
+	size_t n, cap;
+	uint64_t mark;
+};
+
 struct keeper {
+	struct pool pool;        /* of struct kept */
 	struct journal *journal; /* borrowed; NULL: none */
 	struct keeper_conf conf;
 	struct message *open; /* borrowed; the publication under way */
 	struct receipt *open_receipt;
 	struct list lazy, held, failed; /* of more.node, oldest first */
 	struct list ending;             /* of more.ending */
+	struct stale stale, staler;     /* of this moment; waiting for its mark */
 	uint32_t held_by_origin[256];   /* of keeper.held, by the low octet */
 	struct timer timer;
 	int64_t lazy_after_ms; /* not before, the storage failed */
@@ -115,6 +124,16 @@ int keeper_make_way(struct keeper *k, const struct message *m);
 /* Puts it where its pending claims belong: into the journal, on a list, or nowhere. */
 void kept_place(struct kept *kept);
 void kept_unlist(struct more *m);
+/* The timer, for whatever is due first. */
+void keeper_arm(struct keeper *k);
+/* keeper.buf has `cap` octets. 0 or -ENOMEM. */
+int keeper_reserve(struct keeper *k, size_t cap);
+
+/* keeper_ends.c */
+void keeper_ends_init(struct keeper *k);
+void keeper_ends_free(struct keeper *k);
+void keeper_retry_ends(struct keeper *k);
+bool keeper_ends_due(const struct keeper *k); /* something is to be tried again */
 /* The end of a claim that is in a record. */
 void kept_write_end(struct kept *kept, const struct claim *c);
 /* Forgets all records. */

@@ -14,22 +14,7 @@
 
 static struct log_limit trouble = LOG_LIMIT(1, 60000);
 
-static void arm(struct keeper *k);
 static void write_lazies(struct keeper *k);
-
-int extra_add(struct extra **v, uint32_t *n, uint32_t *cap, const struct extra *e)
-{
-	if (*n == *cap) {
-		uint32_t more = *cap ? *cap * 2 : 4;
-		struct extra *p = reallocarray(*v, more, sizeof(*p));
-		if (!p)
-			return -ENOMEM;
-		*v = p;
-		*cap = more;
-	}
-	(*v)[(*n)++] = *e;
-	return 0;
-}
 
 /* ---- Lists ---- */
 
@@ -78,7 +63,7 @@ static void enlist(struct more *m, enum more_state state)
 
 /* ---- Into the journal ---- */
 
-static int reserve_buf(struct keeper *k, size_t cap)
+int keeper_reserve(struct keeper *k, size_t cap)
 {
 	if (cap <= k->buf_cap)
 		return 0;
@@ -104,7 +89,7 @@ static struct span gather(struct more *m, size_t room, uint32_t *n)
 		if (p->c.kind == 0 || p->written)
 			continue;
 		size_t most = len + claim_encoded_max(&p->c);
-		if (most > room || reserve_buf(k, most) < 0)
+		if (most > room || keeper_reserve(k, most) < 0)
 			break;
 		struct writer w = writer_of(k->buf + len, k->buf_cap - len);
 		claim_encode(&w, &p->c);
@@ -206,7 +191,7 @@ static void fail(struct kept *kept)
 	log_limited(&trouble, LOG_LEVEL_ERROR,
 		"keeper: the journal takes nothing (%s), trying again; publishers wait",
 		k->status.error == -ENOSPC ? "full" : "storage error");
-	arm(k);
+	keeper_arm(k);
 }
 
 /* Behind what failed before: a smaller one that still finds room must not pass it. */
@@ -239,7 +224,7 @@ void kept_place(struct kept *kept)
 		kept_settle(kept);
 		return;
 	}
-	arm(k);
+	keeper_arm(k);
 }
 
 /* ---- What becomes of it ---- */
@@ -376,83 +361,6 @@ int keeper_make_way(struct keeper *k, const struct message *m)
 	return err;
 }
 
-/* ---- Ends ---- */
-
-static int flush_ends(struct kept *kept)
-{
-	struct keeper *k = kept->keeper;
-	struct more *m = kept->more;
-	uint8_t head[KEPT_HEAD_MAX];
-	struct writer w = writer_of(head, sizeof(head));
-	struct extra extra = { .ends = m->n_ends };
-	int err = reserve_buf(k, (size_t)m->n_ends * KEPT_END_SIZE);
-
-	if (!err)
-		err = extra_add(&m->extras, &m->n_extras, &m->cap_extras, &extra);
-	if (err)
-		return err;
-	kept_head_encode(&w, &(struct kept_head){ .record = kept->seq, .n = m->n_ends });
-	struct writer e = writer_of(k->buf, k->buf_cap);
-	for (uint32_t i = 0; i < m->n_ends; i++)
-		claim_end_encode(&e, &m->ends[i]);
-	struct span parts[] = { span_of(head, w.len), span_of(k->buf, e.len) };
-	uint64_t seq = journal_append_lazy(k->journal, JR_DONE, parts, 2, &err);
-	if (!seq) {
-		m->n_extras--;
-		return err;
-	}
-	m->extras[m->n_extras - 1].seq = seq;
-	m->n_ends = 0;
-	list_remove(&m->ending);
-	return 0;
-}
-
-/* Without memory or storage the claim may come back after a restart: it will be done twice, not
- * lost. */
-void kept_write_end(struct kept *kept, const struct claim *c)
-{
-	struct keeper *k = kept->keeper;
-	struct more *m = kept_more(kept);
-
-	if (!m)
-		return;
-	if (m->n_ends == m->cap_ends) {
-		uint32_t cap = m->cap_ends ? m->cap_ends * 2 : 1;
-		struct claim *ends = reallocarray(m->ends, cap, sizeof(*ends));
-		if (!ends)
-			return;
-		m->ends = ends;
-		m->cap_ends = cap;
-	}
-	m->ends[m->n_ends++] = *c;
-	if (flush_ends(kept) < 0 && list_empty(&m->ending)) {
-		list_append(&k->ending, &m->ending);
-		arm(k);
-	}
-}
-
-static void retry_ends(struct keeper *k)
-{
-	while (!list_empty(&k->ending)) {
-		struct more *m = list_first(&k->ending, struct more, ending);
-		if (flush_ends(m->kept) < 0)
-			return;
-	}
-}
-
-/* The message first: what says more of it than there is comes to nothing. */
-void kept_forget(struct kept *kept)
-{
-	struct journal *j = kept->keeper->journal;
-	const struct more *m = kept->more;
-
-	if (kept->seq == 0)
-		return;
-	journal_forget(j, kept->seq);
-	for (uint32_t i = 0; m && i < m->n_extras; i++)
-		journal_forget(j, m->extras[i].seq);
-}
-
 /* ---- Time ---- */
 
 /* Nobody was promised them: that they can't be written is no reason to refuse others. */
@@ -513,17 +421,17 @@ void keeper_secure(struct keeper *k, enum claim_kind kind)
 	}
 	k->securing |= kinds & ~1u;
 	secure_lazies(k);
-	arm(k);
+	keeper_arm(k);
 }
 
-static void arm(struct keeper *k)
+void keeper_arm(struct keeper *k)
 {
 	int64_t due = INT64_MAX;
 
 	if (!list_empty(&k->held))
 		due = list_first(&k->held, struct more, node)->since_ms + k->conf.hold_ms;
 	due = MIN(due, lazies_due_ms(k));
-	if (!list_empty(&k->failed) || !list_empty(&k->ending) || k->securing)
+	if (!list_empty(&k->failed) || keeper_ends_due(k) || k->securing)
 		due = MIN(due, clock_ms() + RETRY_MS);
 	if (due == INT64_MAX)
 		timer_disarm(&k->timer);
@@ -536,7 +444,7 @@ static void on_timer(struct timer *t)
 	struct keeper *k = container_of(t, struct keeper, timer);
 
 	retry(k);
-	retry_ends(k);
+	keeper_retry_ends(k);
 	tell_failing(k);
 	while (!list_empty(&k->held)) {
 		struct more *m = list_first(&k->held, struct more, node);
@@ -548,7 +456,7 @@ static void on_timer(struct timer *t)
 		write_lazies(k);
 	if (k->securing)
 		secure_lazies(k);
-	arm(k);
+	keeper_arm(k);
 }
 
 void keeper_write_init(struct keeper *k)
@@ -556,6 +464,5 @@ void keeper_write_init(struct keeper *k)
 	list_init(&k->lazy);
 	list_init(&k->held);
 	list_init(&k->failed);
-	list_init(&k->ending);
 	timer_init(&k->timer, on_timer);
 }

@@ -45,6 +45,16 @@ int journal_room_for(const struct journal *j, size_t body_len)
 	return -EIO;
 }
 
+uint64_t journal_mark(struct journal *j)
+{
+	return j->n;
+}
+
+bool journal_reached(const struct journal *j, uint64_t mark)
+{
+	return mark <= j->n;
+}
+
 void journal_forget(struct journal *j, uint64_t seq)
 {
 	if (seq == 0 || seq > j->n || !j->records[seq].live)
