@@ -155,7 +155,8 @@ void cap_answer_describe(struct cap_answer *a, const struct message *m)
 	cap_etag(m, a->etag);
 	a->format = cap_format_of(message_props(m));
 	if (m->expires_ms)
-		a->max_age = MIN(MAX((m->expires_ms - clock_ms()) / 1000, 0), UINT32_MAX);
+		a->max_age = MIN(MAX((m->expires_ms - clock_ms()) / 1000, 0),
+			a->observe == -1 ? UINT32_MAX : CAP_OBSERVE_MAX_AGE_S);
 }
 
 bool cap_block_parse(int64_t option, struct cap_block *b)

@@ -12,6 +12,11 @@ struct message;
 
 #define CAP_ETAG_LEN 4
 
+/* What observers are shown is fresh for no longer (60 s are also what no Max-Age means), however
+ * long the value lives: an observation ends with the gateway's process, without a word, and a
+ * client whose value is not fresh any more registers again (RFC 7641, 3.3.1). */
+#define CAP_OBSERVE_MAX_AGE_S 60
+
 /* A response or notification as values and views, before it becomes options of a PDU. Absent
  * numbers are -1, absent strings have len 0. */
 struct cap_answer {
@@ -45,7 +50,7 @@ coap_pdu_t *cap_answer_pdu(const struct cap_answer *a, coap_session_t *session,
 
 /* The ETag of a representation: the same bytes under the same topic have the same one. */
 void cap_etag(const struct message *m, uint8_t etag[CAP_ETAG_LEN]);
-/* ETag, Max-Age and Content-Format of a value. */
+/* ETag, Max-Age and Content-Format of a value. a->observe has been set. */
 void cap_answer_describe(struct cap_answer *a, const struct message *m);
 
 /* RFC 7959, 2.2. A block option as its parts. */

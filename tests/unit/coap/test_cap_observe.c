@@ -102,6 +102,26 @@ static void registration_before_a_value(void **state)
 	expect_notification(&a, "ob", "first");
 }
 
+/* A client that has heard nothing for a minute asks whether it is still observing, for however long
+ * the value lives. */
+static void freshness_ends_after_a_minute(void **state)
+{
+	struct answer a;
+
+	(void)state;
+	rig_publish(&rig, PUT, 1, "/ps/t", "expiry=86400", "long");
+	assert_int_equal(rig_get(&rig, 2, "/ps/t", &a), CODE(205));
+	assert_int_equal(answer_uint(&a, OPT_MAX_AGE), 86400);
+	assert_int_equal(observe(&a, 3, "ob", "/ps/t"), CODE(205));
+	assert_int_equal(answer_uint(&a, OPT_MAX_AGE), 60);
+	rig_publish(&rig, PUT, 4, "/ps/t", "expiry=86400", "again");
+	expect_notification(&a, "ob", "again");
+	assert_int_equal(answer_uint(&a, OPT_MAX_AGE), 60);
+	rig_publish(&rig, PUT, 5, "/ps/t", "expiry=5", "short");
+	expect_notification(&a, "ob", "short");
+	assert_int_equal(answer_uint(&a, OPT_MAX_AGE), 5);
+}
+
 static void filters_name_their_topics(void **state)
 {
 	struct answer a;
@@ -419,6 +439,7 @@ int main(void)
 			stranger_may_not_observe_for_another, setup_prove, teardown),
 		T(value_comes_with_the_registration),
 		T(registration_before_a_value),
+		T(freshness_ends_after_a_minute),
 		T(filters_name_their_topics),
 		T(one_confirmable_in_flight_in_order),
 		T(every_fifth_is_confirmable_at_qos_0),
