@@ -291,10 +291,8 @@ void keeper_close(struct keeper *k)
 
 static void take_receipt(struct keeper *k, struct more *m, enum claim_when when)
 {
-	if (!k->open_receipt || when == CLAIM_LAZY)
-		return;
-	receipt_hold(k->open_receipt, &m->receipt);
-	k->open_receipt = NULL;
+	if (k->open_receipt && when != CLAIM_LAZY && !receipt_held(&m->receipt))
+		receipt_hold(k->open_receipt, &m->receipt);
 }
 
 struct kept *keeper_claim(struct keeper *k, struct message *m, const struct claim *c,
@@ -303,7 +301,7 @@ struct kept *keeper_claim(struct keeper *k, struct message *m, const struct clai
 	struct kept *kept = m->kept;
 	bool fresh = !kept, going = kept && kept->more && kept->more->waiting[CLAIM_NOW] > 0;
 
-	*err = k->journal ? 0 : -ENOTSUP;
+	*err = k->journal ? keeper_fits(k, m, c) : -ENOTSUP;
 	if (when == CLAIM_LATER && k->status.memory_bytes > k->conf.memory_bytes)
 		when = CLAIM_NOW;
 	if (*err == 0 && when == CLAIM_NOW && !going)

@@ -118,6 +118,8 @@ void kept_hold_body(struct kept *kept, bool hold);
 
 /* keeper_write.c */
 void keeper_write_init(struct keeper *k);
+/* 0, or -EMSGSIZE: there is no record that could hold the claim. */
+int keeper_fits(const struct keeper *k, const struct message *m, const struct claim *c);
 /* Room for a claim "now" on `m`: what failed before and what its publisher sent before goes first.
  * 0 or a negative errno. */
 int keeper_make_way(struct keeper *k, const struct message *m);

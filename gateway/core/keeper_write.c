@@ -346,6 +346,15 @@ static void write_earlier(struct keeper *k, uint64_t origin)
 	}
 }
 
+/* What would fail for ever would also be in the way of all that comes after it. */
+int keeper_fits(const struct keeper *k, const struct message *m, const struct claim *c)
+{
+	bool stored = m->kept && m->kept->seq;
+	size_t len = claim_encoded_max(c) + (stored ? KEPT_HEAD_MAX : form_size(m));
+
+	return journal_room_for(k->journal, len) == -EMSGSIZE ? -EMSGSIZE : 0;
+}
+
 int keeper_make_way(struct keeper *k, const struct message *m)
 {
 	bool stored = m->kept && m->kept->seq;

@@ -140,10 +140,12 @@ static int check_size(const struct journal *j, size_t body_len)
 {
 	uint64_t needed = (uint64_t)SEGMENT_HEADER + record_size(body_len);
 
+	needed += RESERVE_FILES * (uint64_t)j->segment_size;
+	if (needed > (uint64_t)j->conf.max_bytes)
+		return -EMSGSIZE; /* for ever, whatever else */
 	if (j->error)
 		return j->error == -ENOSPC ? -ENOSPC : -EIO;
-	needed += RESERVE_FILES * (uint64_t)j->segment_size;
-	return needed > (uint64_t)j->conf.max_bytes ? -EMSGSIZE : 0;
+	return 0;
 }
 
 int journal_room_for(const struct journal *j, size_t body_len)

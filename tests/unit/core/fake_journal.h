@@ -41,7 +41,7 @@ static inline uint64_t fake_append(
 
 	for (unsigned i = 0; i < n_parts; i++)
 		len += parts[i].len;
-	*err = len > JOURNAL_BODY_MAX ? -EMSGSIZE : journal_room_for(j, len);
+	*err = journal_room_for(j, len);
 	if (*err)
 		return 0;
 	assert_true(j->n + 1 < FAKE_RECORDS);
@@ -80,6 +80,8 @@ uint64_t journal_append_lazy(
 
 int journal_room_for(const struct journal *j, size_t body_len)
 {
+	if (body_len > JOURNAL_BODY_MAX)
+		return -EMSGSIZE;
 	if (j->append_error)
 		return j->append_error;
 	return j->max_body && body_len > j->max_body ? -ENOSPC : 0;

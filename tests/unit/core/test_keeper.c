@@ -446,6 +446,65 @@ static void test_refused_publication(void **state)
 	assert_int_equal(journal->n, 0);
 }
 
+/* Who claimed first can't have the message after all: its publisher waits for those that come. */
+static void test_claims_after_an_end(void **state)
+{
+	struct claim away = mail_of(2);
+	struct message *m = make("a");
+	struct receipt_hold guard; /* the router's */
+	struct waiter w;
+	(void)state;
+
+	wait_init(&w);
+	receipt_hold(&w.receipt, &guard);
+	keeper_open(k, m, &w.receipt);
+	struct kept *kept = claim(m, &upstream, &up, CLAIM_LATER);
+	kept_end(kept, &upstream, R_SUCCESS);
+	kept = claim(m, &away, &mail, CLAIM_NOW);
+	keeper_close(k);
+	message_unref(m);
+	receipt_release(&guard, R_SUCCESS);
+	receipts_run();
+	assert_false(w.done);
+	commit(0);
+	receipts_run();
+	assert_true(w.done);
+	kept_end(kept, &away, R_SUCCESS);
+}
+
+/* What no record holds is refused, whatever it is claimed for, and is in nobody's way. */
+static void test_too_large(void **state)
+{
+	char *text = calloc(1, JOURNAL_BODY_MAX + 1);
+	struct message *m;
+	int err;
+	(void)state;
+
+	for (size_t len = JOURNAL_BODY_MAX; len > JOURNAL_BODY_MAX - 200; len -= 7) {
+		memset(text, 'x', len);
+		text[len] = '\0';
+		assert_non_null(m = make(text));
+		for (enum claim_when when = CLAIM_LAZY; when <= CLAIM_NOW; when++) {
+			struct kept *big = keeper_claim(k, m, &upstream, NULL, when, &err);
+			if (big) {
+				advance(conf.lazy_ms + conf.hold_ms);
+				commit(0);
+				assert_true(kept_safe(big, &upstream));
+				kept_end(big, &upstream, R_SUCCESS);
+			} else {
+				assert_int_equal(err, -EMSGSIZE);
+			}
+		}
+		message_unref(m);
+	}
+	free(text);
+	struct kept *next = publish("next", NULL, CLAIM_NOW);
+	commit(0);
+	assert_true(kept_safe(next, &upstream));
+	kept_end(next, &upstream, R_SUCCESS);
+	assert_int_equal(live_records(), 0);
+}
+
 static void test_bodies(void **state)
 {
 	struct keeper_conf small = conf;
@@ -789,6 +848,8 @@ int main(void)
 		CASE(test_refused_while_the_storage_fails),
 		CASE(test_no_storage),
 		CASE(test_refused_publication),
+		CASE(test_claims_after_an_end),
+		CASE(test_too_large),
 		CASE(test_bodies),
 		CASE(test_restore),
 		CASE(test_restore_what_nobody_wants),
