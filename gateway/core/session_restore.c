@@ -179,6 +179,8 @@ static void restored(struct session *s, void *arg)
 	/* Neither expiry nor an adapter that will ask for it: it was to end with its link. */
 	if (!s->expiry_s && !timer_armed(&s->timer))
 		timer_arm(&s->timer, 0);
+	if (s->was_attached) /* away since now, also for the start after this one */
+		session_changed_lazily(s);
 	st->restored++;
 }
 

@@ -2,6 +2,7 @@
 
 #include "gateway/base/count.h"
 #include "gateway/base/log.h"
+#include "gateway/core/session_store.h"
 
 #include <stdlib.h>
 
@@ -12,6 +13,7 @@ static void on_delay_over(struct timer *t)
 {
 	struct session *s = container_of(t, struct session_rare, will.delay)->session;
 	will_publish(s, sessions_router(s->all));
+	session_changed(s); /* it must not come again after a restart */
 }
 
 static void set_terms(struct session *s, uint32_t delay_s, int64_t life_ms)

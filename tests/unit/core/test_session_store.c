@@ -540,6 +540,46 @@ static void a_will_that_waits_goes_on_waiting(void **state)
 	router_leave(rig.router, sub);
 }
 
+static void a_will_that_came_does_not_come_again(void **state)
+{
+	(void)state;
+	for (unsigned lost = 0; lost < 2; lost++) {
+		connect_with_will(15000, 10);
+		if (lost) {
+			session_detach(&dev.link, DETACH_LOST);
+			turn();
+		} else {
+			crash();
+		}
+		struct subscriber *sub = watch();
+		wait_ms(15000);
+		assert_int_equal(wills, 1);
+		router_leave(rig.router, sub);
+		crash();
+		sub = watch();
+		wait_ms(1000000);
+		assert_int_equal(wills, 0);
+		router_leave(rig.router, sub);
+	}
+}
+
+/* Restarts do not give a client that stays away more time. */
+static void expiry_runs_on_over_many_restarts(void **state)
+{
+	(void)state;
+	struct session_connect c = connecting("dev", &dev);
+	c.expiry_s = 3600;
+	connect_as(&c);
+	for (unsigned i = 0; i < 5; i++) {
+		crash();
+		assert_non_null(find("dev"));
+		wait_ms(700000);
+	}
+	crash();
+	wait_ms(100000);
+	assert_null(find("dev"));
+}
+
 /* An adapter with one item for its link and one for what it keeps. */
 static void save_link(const struct link *l, struct session_items *items)
 {
@@ -697,6 +737,8 @@ int main(void)
 		TEST(the_will_of_a_client_that_stays_away),
 		TEST(a_will_does_not_come_for_a_client_that_came_or_went),
 		TEST(a_will_that_waits_goes_on_waiting),
+		TEST(a_will_that_came_does_not_come_again),
+		TEST(expiry_runs_on_over_many_restarts),
 		TEST(an_adapter_finds_what_it_saved),
 		TEST(no_limit_refuses_what_was_stored),
 		TEST(later_records_win),
