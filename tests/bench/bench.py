@@ -246,22 +246,27 @@ def upstream(site):
 
 
 def connect_rate(site):
+    RESULTS["connect"] = connect_all(site, "connect", "")
+    connect_all(site, "connect-stored", ", stored", store={})
+
+
+def connect_all(site, name, how, **sections):
     clients = 10000
-    gateway = start_gateway(site, "connect")
+    gateway = start_gateway(site, name, **sections)
     base = rss_kib(gateway.process.pid)
     cpu = Cpu(gateway.process.pid)
     devices = start_sim(site, "-p", gateway.sn_port, "-n", clients, "--duration", 60, "connect")
     devices.wait_line(r"^ready", 60)
     took = figures_of(devices.lines[0])["seconds"]
     total, user = cpu.used_us()
-    row("MQTT-SN connect, %d clients" % clients, rate="%.0f/s" % (clients / max(took, 0.001)),
+    row("MQTT-SN connect, %d clients%s" % (clients, how), rate="%.0f/s" % (clients / max(took, 0.001)),
         cpu="%.2fus" % (total / clients), user="%.2fus" % (user / clients),
         possible="%.0f/s" % (clients / (total / 1e6)))
-    RESULTS["connect"] = clients / max(took, 0.001)
     grown = rss_kib(gateway.process.pid) - base
-    row("RSS of connected clients", at_start="%d KiB" % base, per_1000_clients="%.0f KiB" % (grown * 1000 / clients))
+    row("RSS of connected clients" + how, at_start="%d KiB" % base, per_1000_clients="%.0f KiB" % (grown * 1000 / clients))
     devices.terminate()
     gateway.stop()
+    return clients / max(took, 0.001)
 
 
 def mail(site, gateway, clients):
@@ -417,6 +422,39 @@ def replay(site):
             seconds="%.3f" % figures["seconds"], cpu="%.3f" % figures["cpu"])
 
 
+def leave_sessions(port, numbers):
+    """A session with a subscription each, all at once: their CONNACKs wait for the same commits."""
+    clients = []
+    for n in numbers:
+        name, topic = b"client%06d" % n, b"some/device%06d/+" % n
+        body = b"\x00\x04MQTT\x04\x00\x00\x00\x00%c" % len(name) + name
+        client = socket.create_connection(("127.0.0.1", port))
+        client.sendall(b"\x10%c" % len(body) + body
+                       + b"\x82%c\x00\x01\x00%c" % (5 + len(topic), len(topic)) + topic + b"\x01")
+        clients.append(client)
+    for client in clients:
+        assert len(client.recv(9, socket.MSG_WAITALL)) == 9
+        client.close()
+
+
+def serving_again(site):
+    """From the start after a kill to the CONNACK of a client that finds its session."""
+    total = 10000
+    gateway = start_gateway(site, "again", store={"dir": os.path.join(site.dir, "again-state")})
+    for first in range(0, total, 500):
+        leave_sessions(gateway.mqtt_port, range(first, first + 500))
+    gateway.kill()
+    began = time.monotonic()
+    gateway.start()
+    client = socket.create_connection(("127.0.0.1", gateway.mqtt_port))
+    client.sendall(b"\x10\x18\x00\x04MQTT\x04\x00\x00\x00\x00\x0cclient009999")
+    assert client.recv(4, socket.MSG_WAITALL) == b"\x20\x02\x01\x00"
+    RESULTS["again"] = time.monotonic() - began
+    client.close()
+    row("%d sessions, killed and started again" % total, seconds="%.2f" % RESULTS["again"],
+        each="%.0f B" % (rss_kib(gateway.process.pid) * 1024 / total))
+
+
 def worst_against_mosquitto():
     return max(of["cpu"] / RESULTS[name[:-len("the hub")] + "mosquitto"]["cpu"]
                for name, of in list(RESULTS.items()) if isinstance(name, str) and name.endswith(", the hub"))
@@ -435,6 +473,7 @@ BARS = (
     ("memory of a sleeping client, the largest of them, B", 512, False, lambda: RESULTS["sleeper"]),
     ("retained message of 64 B, B", 350, False, lambda: RESULTS["retained", "the hub"]),
     ("journal of 10 000 sessions and 100 000 messages replayed, s", 1.0, False, lambda: RESULTS["replay"]),
+    ("serving 10 000 sessions again after kill -9, s", 2.0, False, lambda: RESULTS["again"]),
     ("idle connection, B", 1024, False, lambda: RESULTS["idle", "the hub"]),
     ("filter of its own, B", 250, False, lambda: RESULTS["filter", "the hub"]),
     ("further queue reference, B", 32, False, lambda: round(RESULTS["reference", "the hub"], 1)),
@@ -457,7 +496,7 @@ def main():
     wanted = sys.argv[2:]
     began = time.monotonic()
     for bench in (null_udp, hub_alone, hub, hub_paced, plain_mqtt, upstream, connect_rate, sleepers, connections,
-                  queue_references, retained, replay):
+                  queue_references, retained, replay, serving_again):
         if wanted and bench.__name__ not in wanted:
             continue
         site = harness.Site()
