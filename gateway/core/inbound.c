@@ -355,12 +355,14 @@ bool inbound_released(struct inbound *in, uint16_t packet_id)
 
 bool inbound_restore(struct inbound *in, struct kept *kept, const struct claim *c)
 {
-	if (c->packet_id == 0 || idmap_get(&in->by_id, c->packet_id) ||
-		idmap_reserve(&in->by_id) != 0)
+	struct exchange *before = idmap_get(&in->by_id, c->packet_id);
+	if (c->packet_id == 0 || idmap_reserve(&in->by_id) != 0)
 		return false;
 	struct exchange *e = exchange_new(in, 2, c->packet_id, 0, c->digest);
 	if (!e)
 		return false;
+	if (before) /* it was over, a crash has lost the end of it */
+		forget(before);
 	in->owner = c->owner;
 	e->kept = kept;
 	e->state = STATE_ANSWERED;

@@ -530,6 +530,37 @@ static void another_message_under_an_old_id(void **state)
 	assert_int_equal(session_queued(sub->s), 2);
 }
 
+/* A commit that was cut short has the claim that came under an id, and not the end of the one
+ * before. */
+static void the_later_exchange_under_an_id_counts(void **state)
+{
+	struct claim c = { .kind = CLAIM_EXCHANGE, .packet_id = 7, .owner = 101 };
+	const char *texts[] = { "1", "2" };
+	struct kept *kept[2];
+	int err;
+	(void)state;
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct message *m = text_message("t/a", texts[i], 2, 77);
+		c.digest = message_digest(m);
+		kept[i] = keeper_claim(store.keeper, m, &c, NULL, CLAIM_NOW, &err);
+		assert_non_null(kept[i]);
+		message_unref(m);
+	}
+	store_settle();
+	for (unsigned i = 0; i < 2; i++)
+		kept_leave(kept[i], &c);
+	mail_kill();
+	assert_int_equal(mail_status().claims[CLAIM_EXCHANGE], 1);
+	mail_attach(pub);
+	mail_publish_as(pub, "t/a", "2", 2, 7);
+	store_settle();
+	assert_int_equal(session_queued(sub->s), 0);
+	assert_true(session_released(pub->s, 7));
+	store_settle();
+	assert_int_equal(mail_status().messages, 0);
+}
+
 static void the_end_of_a_session_ends_its_exchanges(void **state)
 {
 	(void)state;
@@ -588,6 +619,7 @@ int main(void)
 		TEST(what_is_not_stored_is_as_ever),
 		TEST(qos_2_of_a_stored_publisher),
 		TEST(another_message_under_an_old_id),
+		TEST(the_later_exchange_under_an_id_counts),
 		TEST(the_end_of_a_session_ends_its_exchanges),
 		TEST(qos_2_is_refused_before_anybody_has_it),
 	};
