@@ -2,6 +2,8 @@
 
 usage: sleepers.py TIDEGATE [CLIENTS]
 
+Once without storage, once with it.
+
 Every client connects, registers four topics of its own, perhaps subscribes, and sleeps. The growth of RSS from the
 1 000th client to the last is divided by their number."""
 
@@ -73,13 +75,19 @@ def free_port():
         return s.getsockname()[1]
 
 
-def measure(program, clients, what):
-    with tempfile.TemporaryDirectory() as scratch:
+def storage(scratch):
+    """One device speaks at a time, and most answers wait for a commit: none waits for a disk or for others here."""
+    return "[store]\ndir = %s/state\ncommit_interval = 0\n" % scratch
+
+
+def measure(program, clients, what, stored):
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(dir=memory) as scratch:
         port = free_port()
         conf = os.path.join(scratch, "tidegate.conf")
         with open(conf, "w", encoding="ascii") as f:
-            f.write("[gateway]\nid = bench\n[mqttsn]\nlisten = udp://127.0.0.1:%d\n[store]\ndir = %s/state\n"
-                    "[limits]\nsessions = 200000\n" % (port, scratch))
+            f.write("[gateway]\nid = bench\n[mqttsn]\nlisten = udp://127.0.0.1:%d\n%s"
+                    "[limits]\nsessions = 200000\n" % (port, storage(scratch) if stored else ""))
         gateway = subprocess.Popen([program, "-c", conf, "-q"], stderr=subprocess.DEVNULL)
         try:
             time.sleep(0.5)
@@ -100,7 +108,8 @@ def measure(program, clients, what):
 def main():
     program, clients = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 10000
     for what in (nothing, registered, subscribed_shared, subscribed_own):
-        print("RSS per sleeper, %-18s %5.0f octets" % (what.__name__, measure(program, clients, what)))
+        in_memory, stored = [measure(program, clients, what, on) for on in (False, True)]
+        print("RSS per sleeper, %-18s %5.0f octets, stored %5.0f" % (what.__name__, in_memory, stored))
 
 
 main()
