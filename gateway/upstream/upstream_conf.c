@@ -350,7 +350,11 @@ static int check(const struct conf *conf, void *section, struct conf_error *err)
 const struct conf_section upstream_conf_section = {
 	.name = "upstream",
 	.help = "The broker this gateway is a bridge to. Without this section it is a hub of its "
-		"own.",
+		"own. "
+		"With [store], QoS 2 to the broker is exactly once also over a crash, as long as "
+		"the "
+		"broker keeps our session; each of those messages then costs two small records "
+		"more, and waits for them before it leaves and before it is released.",
 	.size = sizeof(struct upstream_conf),
 	.rows = rows,
 	.n_rows = ARRAY_SIZE(rows),

@@ -106,6 +106,29 @@ def test_broker_lost_its_session(site):
     story.gateway.stop()
 
 
+def test_another_broker(site):
+    """What was under way at one broker goes to another one anew, and to its own session never."""
+    story = Story(site, "other", inflight="20", drain_rate="0")
+    story.fill(400)
+    story.gateway.kill()
+    story.upstream.wire.open()
+    story.kill_at_random()
+    first = story.upstream
+    story.upstream = ledger.Upstream(site, name="other").start()
+    story.gateway.sections["upstream"]["uri"] = story.upstream.uri
+    story.gateway.write_conf()
+    story.gateway.start()
+    until(lambda: len(set(numbers(first.arrived + story.upstream.arrived, "q/2"))) >= story.published,
+          "all messages", 30)
+    time.sleep(0.3)
+    got = numbers(first.arrived + story.upstream.arrived, "q/2")
+    counted = story.gateway.counters().get("upstream.qos2_at_least_once", 0)
+    print("%d arrived at both, %d may have" % (len(got) - len(set(got)), counted))
+    assert len(got) - len(set(got)) <= counted <= 20
+    assert len(set(numbers(story.upstream.arrived, "q/2"))) == len(numbers(story.upstream.arrived, "q/2"))
+    story.gateway.stop()
+
+
 def written(gateway):
     mark = gateway.mark()
     gateway.process.signal(signal.SIGUSR1)
@@ -194,4 +217,5 @@ def test_downlink_is_kept_with_311(site):
 
 
 harness.run(test_every_message_once_with_5, test_every_message_once_with_311, test_broker_lost_its_session,
-            test_everyday_traffic_writes_nothing, test_downlink_is_kept_with_5, test_downlink_is_kept_with_311)
+            test_another_broker, test_everyday_traffic_writes_nothing, test_downlink_is_kept_with_5,
+            test_downlink_is_kept_with_311)
