@@ -198,6 +198,7 @@ static void finish(void)
 
 static void run(unsigned number)
 {
+	struct journal_status status;
 	void *state = NULL;
 
 	seed = number;
@@ -221,6 +222,8 @@ static void run(unsigned number)
 	}
 	store_settle();
 	assert_int_equal(mail_status().messages, 0);
+	journal_status(store.journal, &status);
+	assert_int_equal(status.live_records, 0);
 	mail_teardown(&state);
 }
 
