@@ -43,9 +43,10 @@ static const struct conf_row rows[] = {
 
 const struct conf_section store_conf_section = {
 	.name = "store",
-	.help = "The journal: what waits for the upstream lies here on stable storage. Without "
-		"this "
-		"section it is kept in memory only and does not survive a restart.",
+	.help = "The journal: what waits for the upstream lies here on stable storage, and "
+		"sessions "
+		"with their mail. Without this section all of it is kept in memory only and does "
+		"not survive a restart.",
 	.size = sizeof(struct store_conf),
 	.rows = rows,
 	.n_rows = ARRAY_SIZE(rows),
