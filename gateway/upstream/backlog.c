@@ -18,61 +18,13 @@
 
 _Static_assert(sizeof(struct entry) <= 40, "one for each message that waits");
 
-static const struct claim claim = { .kind = CLAIM_UPSTREAM };
-
-static struct count refused_late = COUNT("upstream.refused_late");
-
 static void on_timer(struct timer *t);
-
-static void on_safe(struct backlog *b, const struct kept *kept)
-{
-	b->status.stored++;
-	b->status.disk_bytes += (int64_t)kept_size(kept);
-}
-
-static void on_now_safe(struct claimant *c, struct kept *kept, const struct claim *which)
-{
-	(void)which;
-	on_safe(container_of(c, struct backlog, now), kept);
-}
-
-static void on_later_safe(struct claimant *c, struct kept *kept, const struct claim *which)
-{
-	struct backlog *b = container_of(c, struct backlog, later);
-
-	(void)which;
-	on_safe(b, kept);
-	b->claimed_bytes += (int64_t)kept_size(kept);
-}
 
 void backlog_soon(struct backlog *b, int64_t delay_ms)
 {
 	if (!timer_armed(&b->timer) || b->timer.due_ms > clock_ms() + delay_ms)
 		timer_arm(&b->timer, delay_ms);
 }
-
-static void note_failing(struct backlog *b)
-{
-	b->failing = true;
-	backlog_soon(b, 0);
-}
-
-static void on_now_failing(struct claimant *c, struct kept *kept, const struct claim *which)
-{
-	(void)kept;
-	(void)which;
-	note_failing(container_of(c, struct backlog, now));
-}
-
-static void on_later_failing(struct claimant *c, struct kept *kept, const struct claim *which)
-{
-	(void)kept;
-	(void)which;
-	note_failing(container_of(c, struct backlog, later));
-}
-
-static const struct claimant_ops now_ops = { .safe = on_now_safe, .failing = on_now_failing };
-static const struct claimant_ops later_ops = { .safe = on_later_safe, .failing = on_later_failing };
 
 struct backlog *backlog_new(const struct conf *conf)
 {
@@ -85,8 +37,7 @@ struct backlog *backlog_new(const struct conf *conf)
 	list_init(&b->in_flight);
 	list_init(&b->qos0);
 	list_init(&b->droppable);
-	b->now.ops = &now_ops;
-	b->later.ops = &later_ops;
+	keep_init(b);
 	timer_init(&b->timer, on_timer);
 	upstream_limits(conf_section(conf, "upstream"), &b->limits);
 	b->retained = topic_set_new();
@@ -123,11 +74,6 @@ void backlog_set_limits(struct backlog *b, const struct backlog_limits *limits)
 
 /* ---- Entries ---- */
 
-struct message *entry_message(const struct entry *e)
-{
-	return e->claimed ? kept_loaded(e->kept) : e->msg;
-}
-
 static struct entry *entry_new(struct backlog *b, const struct message *m, bool own)
 {
 	struct entry_policy p;
@@ -155,47 +101,6 @@ static struct entry *entry_new(struct backlog *b, const struct message *m, bool 
 	return e;
 }
 
-static void unload(struct entry *e)
-{
-	if (!e->loaded)
-		return;
-	e->loaded = false;
-	message_unref(kept_loaded(e->kept));
-}
-
-static void uncount(struct backlog *b, const struct entry *e)
-{
-	int64_t size = (int64_t)kept_size(e->kept);
-	bool safe = kept_safe(e->kept, &claim);
-
-	if (safe) {
-		b->status.stored--;
-		b->status.disk_bytes -= size;
-	}
-	if (safe || e->now)
-		b->claimed_bytes -= size;
-}
-
-static void drop_body(struct backlog *b, struct entry *e)
-{
-	int64_t size = (int64_t)message_size(e->msg);
-
-	if (e->qos == 0)
-		b->status.qos0_bytes -= size;
-	else
-		b->unstored_bytes -= size;
-	message_unref(e->msg);
-	e->msg = NULL;
-}
-
-static void end_hold(struct backlog *b, struct large_entry *l, enum reason reason)
-{
-	if (receipt_held(&l->hold)) {
-		b->holds--;
-		receipt_release(&l->hold, reason);
-	}
-}
-
 /* The claim or body has gone, or never was. */
 static void entry_free(struct backlog *b, struct entry *e)
 {
@@ -218,14 +123,7 @@ static void dequeue(struct backlog *b, struct entry *e)
 
 void backlog_done(struct backlog *b, struct entry *e, enum reason reason)
 {
-	if (e->claimed) {
-		unload(e);
-		uncount(b, e);
-		kept_end(e->kept, &claim, reason);
-	} else {
-		end_hold(b, entry_large(e), reason);
-		drop_body(b, e);
-	}
+	keep_end(b, e, reason);
 	dequeue(b, e);
 	entry_free(b, e);
 }
@@ -233,15 +131,9 @@ void backlog_done(struct backlog *b, struct entry *e, enum reason reason)
 /* On disk it lives on. */
 static void entry_leave(struct backlog *b, struct entry *e)
 {
-	if (e->claimed) {
-		unload(e);
-		uncount(b, e);
-		kept_leave(e->kept, &claim);
-		dequeue(b, e);
-		entry_free(b, e);
-	} else {
-		backlog_done(b, e, R_SHUTTING_DOWN);
-	}
+	keep_leave(b, e);
+	dequeue(b, e);
+	entry_free(b, e);
 }
 
 void backlog_lost(struct backlog *b, struct entry *e, enum loss why, enum reason reason)
@@ -280,11 +172,9 @@ static bool on_restore(void *arg, struct kept *kept, const struct claim *c, stru
 	/* Without memory for it at the start there is none for anything. */
 	if (m->qos == 0 || !(e = entry_new(b, m, false)))
 		return false;
-	e->kept = kept;
-	e->claimed = e->now = e->old = true;
+	keep_restored(b, e, kept);
+	e->old = true;
 	e->born_s = (int32_t)((clock_ms() - rested_ms) / 1000);
-	on_safe(b, kept);
-	b->claimed_bytes += (int64_t)kept_size(kept);
 	enqueue(b, e);
 	return true;
 }
@@ -299,41 +189,6 @@ void backlog_attach(struct backlog *b, struct keeper *k)
 }
 
 /* ---- Arrivals ---- */
-
-static void hold_body(
-	struct backlog *b, struct entry *e, struct message *m, struct receipt *receipt)
-{
-	int64_t size = (int64_t)message_size(m);
-
-	if (m->qos == 0) {
-		b->status.qos0_bytes += size;
-	} else {
-		b->unstored_bytes += size;
-		/* Memory only: while the link is down it has been taken, no more can be said. */
-		if (b->up && receipt) {
-			receipt_hold(receipt, &entry_large(e)->hold);
-			b->holds++;
-		}
-	}
-	e->msg = message_ref(m);
-}
-
-static int claim_it(struct backlog *b, struct entry *e, struct message *m, bool now)
-{
-	int64_t size = (int64_t)message_size(m);
-	int err;
-
-	e->kept = keeper_claim(b->keeper, m, &claim, now ? &b->now : &b->later,
-		now ? CLAIM_NOW : CLAIM_LATER, &err);
-	if (!e->kept)
-		return b->status.error = err;
-	b->status.error = 0;
-	e->claimed = true;
-	e->now = now;
-	if (now)
-		b->claimed_bytes += size;
-	return 0;
-}
 
 /* What is held in memory counts when it goes to disk. */
 static bool has_room(struct backlog *b, const struct message *m, bool now)
@@ -353,10 +208,8 @@ enum reason backlog_push(struct backlog *b, const struct identity *from, struct 
 	struct entry *e = !from || has_room(b, m, now) ? entry_new(b, m, !from) : NULL;
 	int err = e ? 0 : -ENOSPC;
 
-	if (e && m->qos > 0 && b->keeper)
-		err = claim_it(b, e, m, now);
-	else if (e)
-		hold_body(b, e, m, receipt);
+	if (e)
+		err = keep_take(b, e, m, receipt, now);
 	if (!err) {
 		e->client = client;
 		enqueue(b, e);
@@ -371,31 +224,12 @@ enum reason backlog_push(struct backlog *b, const struct identity *from, struct 
 	return R_QUOTA;
 }
 
-/* ---- The storage fails ---- */
-
-/* It failed only after these were taken, and no broker is there to take them instead: the publisher
- * is told, and will send again. Not at QoS 2: local subscribers have had the message, and exactly
- * once is worth more than an answer. */
-static void refuse_late(struct backlog *b, struct list *waiting)
-{
-	struct list *pos, *tmp;
-
-	list_for_each_safe(pos, tmp, waiting) {
-		struct entry *e = list_entry(pos, struct entry, node);
-		if (e->qos != 1 || !e->claimed || !kept_failing(e->kept))
-			continue;
-		count_one(&refused_late);
-		backlog_done(b, e, R_QUOTA);
-	}
-}
-
 static void on_timer(struct timer *t)
 {
 	struct backlog *b = container_of(t, struct backlog, timer);
 
-	for (int lane = 0; b->failing && !b->up && lane < LANES; lane++)
-		refuse_late(b, &b->waiting[lane]);
-	b->failing = false;
+	if (b->failing)
+		keep_refuse(b);
 	int64_t next_ms = policy_age(b);
 	if (next_ms >= 0)
 		backlog_soon(b, next_ms);
@@ -403,29 +237,6 @@ static void on_timer(struct timer *t)
 		b->more(b->arg);
 	if (b->unreadable_tries)
 		backlog_soon(b, RETRY_MS);
-}
-
-static void release_holds(struct backlog *b, struct list *entries)
-{
-	struct list *pos;
-
-	list_for_each(pos, entries) {
-		struct entry *e = list_entry(pos, struct entry, node);
-		if (e->large)
-			end_hold(b, entry_large(e), R_SUCCESS);
-	}
-}
-
-void backlog_secure(struct backlog *b)
-{
-	if (b->keeper) {
-		keeper_secure(b->keeper, CLAIM_UPSTREAM);
-		gaps_hurry(b->gaps);
-		return;
-	}
-	release_holds(b, &b->in_flight);
-	for (int lane = 0; lane < LANES; lane++)
-		release_holds(b, &b->waiting[lane]);
 }
 
 static void mark_old(struct backlog *b)
@@ -447,18 +258,6 @@ void backlog_set_link(struct backlog *b, bool up)
 }
 
 /* ---- Departures ---- */
-
-static int load(struct entry *e)
-{
-	int err;
-
-	if (!e->claimed || e->loaded)
-		return 0;
-	if (!kept_message(e->kept, &err))
-		return err;
-	e->loaded = true;
-	return 0;
-}
 
 /* True when backlog_next() can go on with the next one. */
 static bool give_up_unreadable(struct backlog *b, struct entry *e, int err)
@@ -501,7 +300,7 @@ struct entry *backlog_next(struct backlog *b)
 			backlog_lost(b, e, LOSS_EXPIRED, R_SUCCESS);
 			continue;
 		}
-		int err = load(e);
+		int err = keep_load(e);
 		if (!err) {
 			b->unreadable_tries = 0;
 			return e;
@@ -512,11 +311,6 @@ struct entry *backlog_next(struct backlog *b)
 	return NULL;
 }
 
-uint64_t entry_record(const struct entry *e)
-{
-	return e->claimed ? kept_record(e->kept) : 0;
-}
-
 struct entry *backlog_find(struct backlog *b, uint64_t record)
 {
 	struct list *pos;
@@ -525,7 +319,7 @@ struct entry *backlog_find(struct backlog *b, uint64_t record)
 		list_for_each(pos, &b->waiting[lane]) {
 			struct entry *e = list_entry(pos, struct entry, node);
 			if (entry_record(e) == record)
-				return load(e) == 0 ? e : NULL;
+				return keep_load(e) == 0 ? e : NULL;
 		}
 	}
 	return NULL;
@@ -556,7 +350,7 @@ void backlog_requeue(struct backlog *b, struct entry *e)
 	}
 	list_insert_before(pos, &e->node);
 	e->in_flight = false;
-	unload(e);
+	keep_unload(e);
 	b->status.queued++;
 	b->status.in_flight--;
 	policy_waits(b, e);

@@ -1,8 +1,8 @@
 #ifndef TIDEGATE_UPSTREAM_BACKLOG_PRIV_H
 #define TIDEGATE_UPSTREAM_BACKLOG_PRIV_H
 
-/* The inside of the backlog, for backlog.c (entries, order, the keeper) and backlog_policy.c (what
- * goes first and what gives way) alone. */
+/* The inside of the backlog, for backlog.c (entries and their order), backlog_keep.c (what makes
+ * them safe) and backlog_policy.c (what goes first and what gives way) alone. */
 #include "gateway/base/timer.h"
 #include "gateway/core/keeper.h"
 #include "gateway/core/message.h"
@@ -56,6 +56,21 @@ static inline struct large_entry *entry_large(struct entry *e)
 	return container_of(e, struct large_entry, e);
 }
 void backlog_soon(struct backlog *b, int64_t delay_ms); /* the timer, at the latest then */
+
+/* backlog_keep.c: the message of an entry. */
+void keep_init(struct backlog *b);
+/* Claims it, or without storage holds it. 0 or a negative errno. */
+int keep_take(
+	struct backlog *b, struct entry *e, struct message *m, struct receipt *receipt, bool now);
+void keep_restored(struct backlog *b, struct entry *e, struct kept *kept);
+void keep_end(struct backlog *b, struct entry *e, enum reason reason);
+void keep_leave(struct backlog *b, struct entry *e); /* on disk it lives on */
+/* Its body in memory as long as the entry says `loaded`. 0, -EAGAIN: not now, or another negative
+ * errno: it is lost. */
+int keep_load(struct entry *e);
+void keep_unload(struct entry *e);
+/* The storage fails and nobody else takes what waits: publishers at QoS 1 are told. */
+void keep_refuse(struct backlog *b);
 
 /* backlog_policy.c */
 int policy_init(struct backlog *b, const struct conf *conf); /* 0 or -ENOMEM */
