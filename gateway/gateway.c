@@ -40,6 +40,8 @@
 #define DRAIN_MS       2500
 #define JOURNAL_END_MS 1000
 #define STATUS_MS      1000 /* between two looks whether the status line has changed */
+#define LATE_MS        1000 /* see run_timers() */
+#define CATCH_UP_MS    500
 
 static const struct adapter *const adapters[] = { &adapter_mqttsn, &adapter_coap, &adapter_mqtt };
 #define N_ADAPTERS ARRAY_SIZE(adapters)
@@ -69,6 +71,8 @@ struct gateway {
 	void *adapters[N_ADAPTERS]; /* NULL: not started */
 	struct timer drain_limit, status;
 	char status_line[160]; /* as the service manager knows it */
+	int64_t due_ms;        /* when the first timer was due, as we began to wait; or never */
+	int64_t catch_up_ms;   /* timers rest until then; 0: they do not */
 	bool stopping, stopped;
 };
 
@@ -535,8 +539,9 @@ int gateway_new(struct conf *conf, const char *path, struct gateway **out)
 
 static void wait_for_events(struct gateway *g, bool more)
 {
-	int64_t next = timers_next_ms();
+	int64_t next = g->catch_up_ms ? MAX(g->catch_up_ms - clock_ms(), 0) : timers_next_ms();
 
+	g->due_ms = next >= 0 ? clock_ms() + next : INT64_MAX;
 	if (more || next == 0) {
 		event_base_loop(g->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 		return;
@@ -550,12 +555,25 @@ static void wait_for_events(struct gateway *g, bool more)
 	event_base_loop(g->base, EVLOOP_ONCE);
 }
 
+/* A timer that is late by so much was late because we were stopped, or the machine slept. What has
+ * come meanwhile is read before timers judge who was silent; not for long, or a gateway that is
+ * always late would never come to them. */
+static void run_timers(struct gateway *g)
+{
+	if (!g->catch_up_ms && clock_ms() - g->due_ms > LATE_MS)
+		g->catch_up_ms = clock_ms() + CATCH_UP_MS;
+	if (clock_ms() < g->catch_up_ms)
+		return;
+	g->catch_up_ms = 0;
+	timers_run();
+}
+
 /* All that happened is done before anything leaves: an acknowledgement never overtakes what it
  * promises. Returns whether there is more to do at once. */
 static bool turn(struct gateway *g)
 {
 	clock_tick();
-	timers_run();
+	run_timers(g);
 	receipts_run();
 	sys_turn(g->sys);
 	bool more = router_turn(g->router);
