@@ -13,31 +13,34 @@ static struct delivery_more *more_of(struct delivery *d)
 	return container_of(d, struct delivery_more, delivery);
 }
 
-struct delivery *delivery_init(struct delivery_more *d, struct message *m, const struct offer *o)
+static struct delivery content(struct message *m, const struct offer *o, bool more)
 {
-	d->delivery = (struct delivery){
+	return (struct delivery){
 		.msg = m,
 		.queued_ticks = (uint32_t)(clock_ms() / DELIVERY_TICK_MS),
 		.qos = o->qos & 3u,
 		.state = DELIVERY_QUEUED,
 		.retain = o->retain,
-		.has_more = true,
+		.has_more = more,
 	};
+}
+
+struct delivery *delivery_init(struct delivery_more *d, struct message *m, const struct offer *o)
+{
+	d->delivery = content(m, o, true);
 	d->sub_ids = o->sub_ids;
 	return &d->delivery;
 }
 
 struct delivery *delivery_new(struct message *m, const struct offer *o, bool unloads)
 {
-	struct delivery_more all = { .topic_hash = 0 };
 	bool more = unloads || o->sub_ids;
-	size_t size = more ? sizeof(all) : sizeof(all.delivery);
-	struct delivery *d = malloc(size);
+	struct delivery *d = malloc(more ? sizeof(struct delivery_more) : sizeof(*d));
 	if (!d)
 		return NULL;
-	delivery_init(&all, message_ref(m), o)->has_more = more;
-	sub_ids_ref(o->sub_ids);
-	memcpy(d, &all, size);
+	*d = content(message_ref(m), o, more);
+	if (more)
+		more_of(d)->sub_ids = sub_ids_ref(o->sub_ids);
 	return d;
 }
 

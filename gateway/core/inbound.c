@@ -96,9 +96,10 @@ static struct own_claim claim_of(const struct exchange *e)
 
 static void end_claim(struct exchange *e, enum reason reason)
 {
+	if (!e->kept)
+		return;
 	const struct own_claim own = claim_of(e);
-	if (e->kept)
-		kept_end(e->kept, &own.claim, reason);
+	kept_end(e->kept, &own.claim, reason);
 	e->kept = NULL;
 }
 

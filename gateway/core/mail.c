@@ -88,9 +88,9 @@ static struct keeper *keeper_of(const struct outqueue *q)
 	return router_keeper(sessions_router(q->session->all));
 }
 
-bool mail_wanted(const struct outqueue *q, const struct offer *o)
+bool mail_is_kept(const struct outqueue *q)
 {
-	return o->qos > 0 && session_claims_owner(q->session) != 0 && keeper_of(q);
+	return session_claims_owner(q->session) != 0 && keeper_of(q);
 }
 
 /* A client that is there mostly acknowledges soon, and its publisher can wait for that; the
@@ -108,8 +108,6 @@ int mail_claim(struct outqueue *q, struct delivery *d, const struct offer *o,
 	const struct receipt *receipt)
 {
 	int err;
-	if (!mail_wanted(q, o))
-		return 0;
 	if (mail_restore(q) < 0)
 		return -ENOMEM;
 	d->packet_id = outqueue_free_id(q);
@@ -137,14 +135,14 @@ void mail_restored(struct outqueue *q, struct delivery *d)
 	idmap_put(&q->mail->ids, d->packet_id, d);
 }
 
-bool mail_has_id(const struct outqueue *q, uint16_t packet_id)
+bool mail_has_id(const struct mail *mail, uint16_t packet_id)
 {
-	return q->mail && idmap_get(&q->mail->ids, packet_id);
+	return idmap_get(&mail->ids, packet_id) != NULL;
 }
 
-uint32_t mail_ids(const struct outqueue *q)
+uint32_t mail_ids(const struct mail *mail)
 {
-	return q->mail ? q->mail->ids.n : 0;
+	return mail->ids.n;
 }
 
 void mail_id_free(struct outqueue *q, uint16_t packet_id)
@@ -164,10 +162,8 @@ static struct kept *unclaim(struct delivery *d)
 	return kept;
 }
 
-void mail_end(struct outqueue *q, struct delivery *d, enum reason reason)
+void mail_end_claim(struct outqueue *q, struct delivery *d, enum reason reason)
 {
-	if (!d->claimed)
-		return;
 	const struct claim c = claim_of(q, d);
 	kept_end(unclaim(d), &c, reason);
 }
@@ -189,10 +185,8 @@ void mail_released(struct outqueue *q, struct delivery *d)
 	kept_change(delivery_kept(d), &c, &q->mail->claimant);
 }
 
-bool mail_ready(const struct delivery *d, const struct outqueue *q)
+bool mail_is_safe(const struct outqueue *q, const struct delivery *d)
 {
-	if (!d->claimed || d->qos < 2)
-		return true;
 	const struct claim c = claim_of(q, d);
 	return kept_safe(delivery_kept(d), &c);
 }

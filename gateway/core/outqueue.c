@@ -65,12 +65,13 @@ static void land(struct outqueue *q, struct delivery *d)
 /* Round robin through 1..65535. */
 uint16_t outqueue_free_id(const struct outqueue *q)
 {
+	const struct mail *mail = q->mail;
 	uint16_t id = q->session->last_id;
-	if (q->by_id.n + mail_ids(q) >= UINT16_MAX)
+	if (q->by_id.n + (mail ? mail_ids(mail) : 0) >= UINT16_MAX)
 		return 0;
 	do {
 		id++;
-	} while (id == 0 || idmap_get(&q->by_id, id) || mail_has_id(q, id));
+	} while (id == 0 || idmap_get(&q->by_id, id) || (mail && mail_has_id(mail, id)));
 	return id;
 }
 
@@ -178,7 +179,7 @@ static bool pump_head(struct outqueue *q)
 	if (outqueue_drop_stale(q))
 		return true;
 	struct delivery *d = q->queue.first;
-	if (!d || (d->qos && outstanding(q) >= q->session->window) || !mail_ready(d, q))
+	if (!d || (d->qos && outstanding(q) >= q->session->window) || !mail_ready(q, d))
 		return false;
 	int err = send_queued(q, d);
 	if (err == -EAGAIN)
@@ -193,7 +194,7 @@ static bool pump_head(struct outqueue *q)
 /* Sends one entry in flight again. False: not now. */
 static bool send_again(struct outqueue *q, struct delivery *d)
 {
-	if (!mail_ready(d, q)) { /* outqueue_release() follows */
+	if (!mail_ready(q, d)) { /* outqueue_release() follows */
 		set_due(q, d, false);
 		return true;
 	}
@@ -281,9 +282,11 @@ static enum reason enqueue(
 		session_drop(q->session, DROP_QUEUE_FULL);
 		return R_QUOTA;
 	}
-	bool far = q->n_queued >= q->session->window && mail_wanted(q, o);
+	bool wanted = mail_wanted(q, o), far = wanted && q->n_queued >= q->session->window;
 	struct delivery *d = delivery_new(m, o, far);
-	int err = d ? mail_claim(q, d, o, receipt) : -ENOMEM;
+	int err = d ? 0 : -ENOMEM;
+	if (d && wanted)
+		err = mail_claim(q, d, o, receipt);
 	if (err) {
 		o->unkept = d != NULL;
 		session_drop(q->session, err == -ENOMEM ? DROP_NO_MEMORY : DROP_QUEUE_FULL);
@@ -351,7 +354,7 @@ bool outqueue_received(struct outqueue *q, uint16_t packet_id)
 	/* A repeated PUBREC asks for the PUBREL again. What was not sent on this link yet must not
 	 * make the window overflow: its PUBREL waits for its turn. */
 	bool now = !d->due && q->session->link && !q->pumping;
-	if (mail_ready(d, q) && (!now || hand_over(q, d) != 0))
+	if (mail_ready(q, d) && (!now || hand_over(q, d) != 0))
 		outqueue_make_due(q, d);
 	outqueue_pump(q);
 	return true;

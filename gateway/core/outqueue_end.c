@@ -67,7 +67,7 @@ static struct delivery *restored(struct kept *kept, const struct claim *c, struc
 
 static bool id_is_bad(const struct outqueue *q, uint16_t id)
 {
-	return id == 0 || idmap_get(&q->by_id, id) || mail_has_id(q, id);
+	return id == 0 || idmap_get(&q->by_id, id) || (q->mail && mail_has_id(q->mail, id));
 }
 
 /* What may have been in flight is so again, and does not give way to anything; the rest of the
