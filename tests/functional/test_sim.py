@@ -64,7 +64,8 @@ def test_sleep_cycles(site):
 
 def test_roaming(site):
     """Devices that change their port under way lose and double nothing."""
-    gateway = site.gateway(mqttsn={"retry_interval": "200ms", "retry_count": 20}).start()
+    gateway = site.gateway(mqttsn={"retry_interval": "200ms", "retry_count": 20},
+                           store={"commit_interval": "5ms"}).start()
     ports = ("-p", gateway.sn_port, "-n", 5, "-q", 2, "--persistent", "--roam", 1, "--quiet")
     below = subscriber(site, *ports, "-i", "below", "-t", "roam/%n", "--check", "-c", 300)
     below.wait_line(r"^ready")

@@ -7,7 +7,7 @@ import mq
 from harness import until
 
 PREFIX = "$SYS/broker/"
-OWN = ("counters/", "journal/")
+OWN = ("counters/", "journal/", "store/sessions", "store/state")
 MESSAGES, PAYLOAD = 60, b"x" * 100
 
 
