@@ -61,7 +61,9 @@ static int ask_to_register(struct sn_peer *p, const struct sn_topic *t)
 	if (!++p->last_register)
 		p->last_register = 1;
 	struct sn_packet out = register_of(p, t);
-	if (sn_promise(p, &out) == -EAGAIN)
+	int rc =
+		sn_topics_reserve(p->link.session, t) ? sn_promise(p, &out) : sn_peer_send(p, &out);
+	if (rc == -EAGAIN)
 		return block(p);
 	p->talk->topic_id = t->id;
 	wait_for(p, SN_WAIT_REGACK, p->last_register);

@@ -10,6 +10,7 @@ struct sn_gateway;
 enum sn_item {
 	SN_ITEM_PEER = SESSION_ADAPTER, /* where the device is, and whether it sleeps */
 	SN_ITEM_TOPIC,                  /* sn_topics.c: an id and its name */
+	SN_ITEM_RESERVED, /* the same: ids up to this one may be known to the device */
 };
 
 /* link_ops.save of a peer. */

@@ -25,7 +25,7 @@ static enum reason register_name(const struct sn_input *in, uint16_t *topic_id)
 		return R_QUOTA;
 	if (!t->announced) {
 		t->announced = true;
-		sn_topics_note(in->peer->link.session, t);
+		sn_topics_promise(in->peer->link.session, t);
 	}
 	*topic_id = t->id;
 	return R_SUCCESS;
@@ -106,7 +106,7 @@ static void note_name(const struct sn_input *in, struct sn_topic *t, struct sn_p
 	}
 	if (t->as != before.as || t->predefined_id != before.predefined_id ||
 		t->announced != before.announced)
-		sn_topics_note(in->peer->link.session, t);
+		sn_topics_promise(in->peer->link.session, t);
 }
 
 static enum reason subscribe_peer(const struct sn_input *in, struct sn_packet *suback)

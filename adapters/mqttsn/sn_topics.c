@@ -16,6 +16,8 @@
 
 /* The most ids in a row whose names may be lost on the disk. */
 #define HOLE_MAX 64
+/* So many ids are reserved at once. */
+#define RESERVE 32
 
 static void topics_save(const struct session_extra *e, struct session_items *items);
 
@@ -139,7 +141,7 @@ static struct sn_topics *make_room(struct sn_topics *t, uint32_t size)
 		return NULL;
 	if (!t || t->n < SN_TOPICS_FEW)
 		return resize(t, room);
-	if ((!t->index || t->n * 2 + 2 > t->index->n_slots) && !grow_index(t))
+	if ((!t->index || t->n * 2u + 2 > t->index->n_slots) && !grow_index(t))
 		return NULL;
 	if (room <= t->index->room)
 		return t;
@@ -165,6 +167,20 @@ static struct sn_topic *append(struct sn_topics *t, struct span name, enum sn_or
 	return entry;
 }
 
+/* Ids whose names were lost are none of the client's doing. */
+static bool has_room(const struct sn_topics *t, uint32_t max)
+{
+	uint32_t names = t->n, offset = 0;
+	const struct sn_topic *entry;
+	if (names == IDS_MAX)
+		return false;
+	if (names < max)
+		return true;
+	while ((entry = next_entry(t, &offset)))
+		names -= !entry->len;
+	return names < max;
+}
+
 struct sn_topic *sn_topics_add(
 	struct session *s, struct span name, enum sn_origin origin, uint32_t max)
 {
@@ -172,7 +188,7 @@ struct sn_topic *sn_topics_add(
 	struct sn_topic *entry = sn_topics_by_name(t, name);
 	if (entry)
 		return entry;
-	if ((t ? t->n : 0) >= MIN(max, IDS_MAX) || name.len > UINT16_MAX)
+	if (name.len > UINT16_MAX || (t && !has_room(t, max)))
 		return NULL;
 	t = make_room(t, entry_size(name.len));
 	if (!t)
@@ -205,6 +221,13 @@ static void item_of(const struct sn_topic *t, uint8_t head[ITEM_HEAD], struct sp
 	parts[1] = sn_topic_name(t);
 }
 
+static struct span reserved_of(const struct sn_topics *t, uint8_t body[2])
+{
+	struct writer w = writer_of(body, 2);
+	wr_u16(&w, t->reserved);
+	return span_of(body, w.len);
+}
+
 static void topics_save(const struct session_extra *e, struct session_items *items)
 {
 	const struct sn_topics *t = container_of(e, const struct sn_topics, extra);
@@ -217,6 +240,10 @@ static void topics_save(const struct session_extra *e, struct session_items *ite
 		if (entry->len)
 			session_item_put(items, SN_ITEM_TOPIC, parts, 2);
 	}
+	if (t->reserved <= t->n)
+		return;
+	parts[0] = reserved_of(t, head);
+	session_item_put(items, SN_ITEM_RESERVED, parts, 1);
 }
 
 void sn_topics_note(struct session *s, const struct sn_topic *t)
@@ -225,6 +252,25 @@ void sn_topics_note(struct session *s, const struct sn_topic *t)
 	struct span parts[2];
 	item_of(t, head, parts);
 	session_note(s, SN_ITEM_TOPIC, parts, 2);
+}
+
+void sn_topics_promise(struct session *s, const struct sn_topic *t)
+{
+	struct sn_topics *topics = sn_topics_peek(s);
+	topics->reserved = MAX(topics->reserved, t->id);
+	sn_topics_note(s, t);
+}
+
+bool sn_topics_reserve(struct session *s, const struct sn_topic *t)
+{
+	struct sn_topics *topics = sn_topics_peek(s);
+	uint8_t body[2];
+	if (t->id <= topics->reserved)
+		return false;
+	topics->reserved = (uint16_t)MIN(t->id + RESERVE - 1, IDS_MAX);
+	struct span part = reserved_of(topics, body);
+	session_note(s, SN_ITEM_RESERVED, &part, 1);
+	return true;
 }
 
 /* The entry of that id: the one there is, or a new one behind the last. Names between them are
@@ -239,7 +285,7 @@ static struct sn_topic *entry_for(struct sn_topics **table, uint16_t id, struct 
 	if (id <= n)
 		return sn_topics_by_id(t, id);
 	for (; n < id; n++) {
-		struct span it = n + 1 == id ? name : span_of(NULL, 0);
+		struct span it = n + 1 == id ? name : span_str("");
 		t = make_room(*table, entry_size(it.len));
 		if (!t)
 			return NULL;
@@ -268,14 +314,27 @@ static void restore_entry(struct sn_topics **table, struct span body)
 	t->refused = flags & ITEM_REFUSED;
 }
 
+static uint16_t read_reserved(struct span body)
+{
+	struct reader r = reader_of(body);
+	return rd_u16(&r);
+}
+
 void sn_topics_restore(struct session *s)
 {
 	struct reader r = reader_of(session_saved(s));
 	struct session_item item;
 	struct sn_topics *t = NULL;
+	uint16_t reserved = 0;
 	while (session_item_next(&r, &item)) {
 		if (item.type == SN_ITEM_TOPIC)
 			restore_entry(&t, item.body);
+		else if (item.type == SN_ITEM_RESERVED)
+			reserved = MAX(reserved, read_reserved(item.body));
 	}
+	if (reserved > (t ? t->n : 0))
+		entry_for(&t, reserved, span_str(""));
+	if (t)
+		t->reserved = t->n;
 	session_set_extra(s, t ? &t->extra : NULL);
 }

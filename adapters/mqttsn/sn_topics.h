@@ -60,7 +60,8 @@ struct sn_topics {
 	struct session_extra extra;
 	struct sn_topic_index *index; /* owned; NULL: few names */
 	uint32_t used;                /* octets of `entries` */
-	uint32_t n;                   /* of entries */
+	uint16_t n;                   /* of entries */
+	uint16_t reserved; /* ids up to this one will not be another name's after a restart */
 	_Alignas(struct sn_topic) uint8_t entries[];
 };
 
@@ -87,8 +88,13 @@ struct sn_topic *sn_topics_add(
 /* The device may have rebooted: it must be told every id again before it is used. */
 void sn_topics_unannounce(struct sn_topics *t);
 
-/* What the device is about to be told of this name is to survive a restart. */
+/* What the device is about to be told of this name (with sn_promise()) is to survive a restart. */
+void sn_topics_promise(struct session *s, const struct sn_topic *t);
+/* Its name, that we gave an id, is to survive as well, but nobody waits for that. */
 void sn_topics_note(struct session *s, const struct sn_topic *t);
+/* The device is about to be told the id by us. True: that has to wait (sn_promise()), which then
+ * holds for some ids more, so that a wildcard that brings many names does not wait for each. */
+bool sn_topics_reserve(struct session *s, const struct sn_topic *t);
 /* The table out of session_saved(), in the place of which it comes. Ids whose names were lost on
  * the disk stay without one. */
 void sn_topics_restore(struct session *s);

@@ -39,7 +39,8 @@ def publish_at_rate(client, topics, qos):
 
 
 def dance(site, qos):
-    gateway = site.gateway(log={"level": "notice"}).start()
+    # every step of QoS 2 waits for a commit
+    gateway = site.gateway(log={"level": "notice"}, store={"commit_interval": "5ms"}).start()
     dev = sn.SnClient(gateway, "dancer").connect()
     dev.subscribe("plant/#", qos=qos)
     taker = Taker(dev)
@@ -140,7 +141,7 @@ def test_lost_regack(site):
     dev.subscribe("r/#", qos=1)
     local = site.mqtt(gateway, "local")
     for n in range(3):
-        local.publish("r/%d" % n, b"%d" % n)
+        local.publish("r/%d" % n, b"%d" % n, wait=False)
     first = dev.expect(sn.REGISTER)
     assert dev.expect(sn.REGISTER) == first
     dev.take(sn.REGISTER, first)
