@@ -16,21 +16,45 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* In the place of the C library's, for this program only. */
+/* In the place of the C library's, for this program only: the journal's thread fails when it is
+ * told to, and does nothing to the files while they are copied. */
 static atomic_bool store_fails;
+static pthread_mutex_t store_files = PTHREAD_MUTEX_INITIALIZER;
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 ssize_t pwrite(int fd, const void *p, size_t len, off_t at)
 {
-	if (!atomic_load(&store_fails))
-		return ((__typeof__(&pwrite))dlsym(RTLD_NEXT, "pwrite"))(fd, p, len, at);
-	errno = EIO;
-	return -1;
+	if (atomic_load(&store_fails)) {
+		errno = EIO;
+		return -1;
+	}
+	pthread_mutex_lock(&store_files);
+	ssize_t n = REAL(pwrite)(fd, p, len, at);
+	pthread_mutex_unlock(&store_files);
+	return n;
+}
+
+int unlinkat(int dir, const char *path, int flags)
+{
+	pthread_mutex_lock(&store_files);
+	int err = REAL(unlinkat)(dir, path, flags);
+	pthread_mutex_unlock(&store_files);
+	return err;
+}
+
+/* There are no power cuts here. */
+int fdatasync(int fd)
+{
+	(void)fd;
+	return 0;
 }
 
 static struct store {
@@ -108,7 +132,9 @@ static inline void store_kill(void (*close)(void))
 	char copy[sizeof(store.dir)];
 
 	snprintf(copy, sizeof(copy), "%.21s.%u", store.dir, ++store.lives);
+	pthread_mutex_lock(&store_files);
 	store_shell("cp -r %s %s", store.dir, copy);
+	pthread_mutex_unlock(&store_files);
 	close();
 	store_shell("rm -rf %s%s", store.dir, "");
 	strcpy(store.dir, copy);
