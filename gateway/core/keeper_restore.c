@@ -351,6 +351,12 @@ void keeper_restore(struct keeper *k)
 		forget_words(&b);
 		found_free(&k->found[i]);
 	}
+	log_info("keeper: %llu messages are back, %llu records could not be understood or were "
+		 "incomplete, %llu could not be read",
+		(unsigned long long)k->status.messages,
+		(unsigned long long)(count_value("keeper.broken") +
+				     count_value("keeper.incomplete")),
+		(unsigned long long)k->status.unreadable);
 	free(b.words);
 	free(b.body);
 	keeper_restore_free(k);

@@ -91,10 +91,11 @@ def publish(gateway, round_number, told):
 
 
 def journal_report(gateway):
-    """(live records, damaged places) of the last start."""
-    found = re.search(r"(\d+) live of \d+ records.* (\d+) damaged places", gateway.log())
+    """(messages that are back, damaged places) of the last start."""
+    back = re.search(r"keeper: (\d+) messages are back", gateway.log())
+    found = re.search(r"(\d+) damaged places", gateway.log())
     assert found, gateway.log()
-    return int(found.group(1)), int(found.group(2))
+    return int(back.group(1)) if back else 0, int(found.group(1))
 
 
 def check_arrived(upstream, gateway, told):
