@@ -445,6 +445,7 @@ static void on_usr1(evutil_socket_t sig, short what, void *arg)
 		s.tree.leaves, s.tree.retained, messages_bytes(), (unsigned long long)s.published,
 		(unsigned long long)s.delivered);
 	dump_journal(g);
+	keeper_dump(g->keeper);
 	if (g->upstream)
 		upstream_dump(g->upstream);
 	for (size_t i = 0; i < N_ADAPTERS; i++)

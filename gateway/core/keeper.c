@@ -1,6 +1,7 @@
 #include "gateway/core/keeper.h"
 
 #include "gateway/base/clock.h"
+#include "gateway/base/log.h"
 #include "gateway/core/keeper_priv.h"
 #include "gateway/core/keeper_record.h"
 #include "gateway/core/sub_ids.h"
@@ -405,4 +406,20 @@ bool keeper_quiet(const struct keeper *k)
 void keeper_status(const struct keeper *k, struct keeper_status *s)
 {
 	*s = k->status;
+}
+
+void keeper_dump(const struct keeper *k)
+{
+	const struct keeper_status *s = &k->status;
+
+	log_notice("kept messages=%llu upstream=%llu mail=%llu exchanges=%llu retained=%llu "
+		   "delayed=%llu held=%llu writing=%llu failed=%llu memory_bytes=%lld "
+		   "unreadable=%llu",
+		(unsigned long long)s->messages, (unsigned long long)s->claims[CLAIM_UPSTREAM],
+		(unsigned long long)s->claims[CLAIM_MAIL],
+		(unsigned long long)s->claims[CLAIM_EXCHANGE],
+		(unsigned long long)s->claims[CLAIM_RETAINED],
+		(unsigned long long)s->claims[CLAIM_DELAYED], (unsigned long long)s->held,
+		(unsigned long long)s->writing, (unsigned long long)s->failed,
+		(long long)s->memory_bytes, (unsigned long long)s->unreadable);
 }

@@ -163,5 +163,6 @@ struct keeper_status {
 /* No publisher waits and nothing is on its way to the journal. */
 bool keeper_quiet(const struct keeper *k);
 void keeper_status(const struct keeper *k, struct keeper_status *s);
+void keeper_dump(const struct keeper *k); /* to the log */
 
 #endif
