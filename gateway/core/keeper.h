@@ -118,7 +118,7 @@ enum claim_when {
  * the journal first. NULL with *err: -ENOTSUP (no storage: the caller keeps `m` in memory itself),
  * -ENOSPC, -EIO (the storage takes nothing now), -EMSGSIZE, -ENOMEM: the caller may refuse. Once a
  * publication has one claim "now", further ones of it are refused only for -ENOMEM and
- * -EMSGSIZE. */
+ * -EMSGSIZE. `who` NULL: nobody is told. */
 struct kept *keeper_claim(struct keeper *k, struct message *m, const struct claim *c,
 	struct claimant *who, enum claim_when when, int *err);
 /* All claims "later" and "lazy" of this kind are due now; CLAIM_KINDS: of every kind. */

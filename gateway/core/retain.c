@@ -4,9 +4,6 @@
 #include "gateway/core/router_parts.h"
 #include "gateway/store/journal.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
 static struct count not_kept = COUNT("router.retained_refused");
 static struct count no_memory = COUNT("router.retained_no_memory");
 static struct count expired = COUNT("router.retained_expired");

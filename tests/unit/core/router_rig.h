@@ -31,6 +31,7 @@ struct box {
 	unsigned room;      /* for replays */
 	bool away;          /* not ready for shared messages */
 	enum reason answer; /* to offers */
+	bool unkept;        /* with a refusal: it should have been kept */
 	bool withhold;      /* as a gate */
 	bool keep;          /* takes a hold on receipts */
 	bool had_receipt;   /* with the last offer */
@@ -58,6 +59,7 @@ static enum reason box_offer(
 	struct box *b = container_of(s, struct box, sub);
 
 	b->had_receipt = receipt != NULL;
+	offer->unkept = b->unkept;
 	if (reason_failed(b->answer))
 		return b->answer;
 	assert_in_range(b->n, 0, SEEN_MAX - 1);

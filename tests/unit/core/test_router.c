@@ -292,9 +292,30 @@ static void one_who_left_gets_nothing(void **state)
 	assert_int_equal(b->n, 1);
 }
 
+/* Full queues are the subscriber's own matter; what cannot be kept for it, though it was to be, is
+ * the publisher's. */
+static void told_of_what_could_not_be_kept(void **state)
+{
+	(void)state;
+
+	subscribe(a, "t", 1);
+	subscribe(b, "t", 1);
+	b->answer = R_QUOTA;
+	assert_int_equal(publish("t", 1), R_SUCCESS);
+	receipts_run();
+	assert_int_equal(rig.reason, R_SUCCESS);
+	b->unkept = true;
+	assert_int_equal(publish("t", 1), R_SUCCESS);
+	receipts_run();
+	assert_int_equal(rig.done, 2);
+	assert_int_equal(rig.reason, R_QUOTA);
+	assert_int_equal(a->n, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		RIG_TEST(told_of_what_could_not_be_kept),
 		RIG_TEST(goes_to_those_who_subscribed),
 		RIG_TEST(once_each_at_the_highest_qos),
 		RIG_TEST(not_to_oneself_with_no_local),

@@ -354,9 +354,27 @@ static void listed_as_asked_for(void **state)
 	assert_string_equal(text, "v;$exclusive/u;$share/g/t/+;");
 }
 
+static void another_member_keeps_it(void **state)
+{
+	(void)state;
+
+	subscribe(a, "$share/g/t", 1);
+	a->answer = R_QUOTA;
+	a->unkept = true;
+	assert_int_equal(publish("t", 1), R_SUCCESS);
+	receipts_run();
+	assert_int_equal(rig.reason, R_QUOTA);
+	subscribe(b, "$share/g/t", 1);
+	assert_int_equal(publish("t", 1), R_SUCCESS);
+	receipts_run();
+	assert_int_equal(rig.reason, R_SUCCESS);
+	assert_int_equal(b->n, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		RIG_TEST(another_member_keeps_it),
 		RIG_TEST(each_message_to_one_in_turn),
 		RIG_TEST(rights_are_those_of_the_members),
 		RIG_TEST(random_choice_reaches_all),
