@@ -409,10 +409,14 @@ static void paho_free(struct paho *p)
 	free(p);
 }
 
+static bool has_ended(const struct paho *p)
+{
+	return p->ended;
+}
+
 static void op_stop(struct uplink *u, int wait_ms)
 {
 	struct paho *p = paho_of(u);
-	struct timespec until;
 
 	p->events = NULL;
 	pthread_mutex_lock(&paho_door);
@@ -421,14 +425,9 @@ static void op_stop(struct uplink *u, int wait_ms)
 	pthread_mutex_unlock(&paho_door);
 	op_disconnect(u);
 	workqueue_stop(&p->jobs);
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += wait_ms / 1000;
-	until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	bool ended = pthread_timedjoin_np(p->thread, NULL, &until) == 0;
+	bool ended = paho_await(p, has_ended, wait_ms);
+	if (ended)
+		pthread_join(p->thread, NULL);
 	pthread_mutex_lock(&paho_door);
 	uplinks[p->index] = NULL;
 	pthread_mutex_unlock(&paho_door);
@@ -483,6 +482,16 @@ static void init_slots(struct paho *p)
 	p->down_note.run = run_down;
 }
 
+static void init_idle(struct paho *p)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->idle, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 struct uplink *uplink_paho_new(struct event_base *base, struct exchanges *exchanges,
 	const struct uplink_events *events, void *arg)
 {
@@ -497,7 +506,7 @@ struct uplink *uplink_paho_new(struct event_base *base, struct exchanges *exchan
 	p->active = p->active_handle = p->fd = -1;
 	p->next_id = 1;
 	init_slots(p);
-	pthread_cond_init(&p->idle, NULL);
+	init_idle(p);
 	workqueue_init(&p->jobs);
 	if (!(p->inbox = mailbox_new(base, receive, p)))
 		goto no_inbox;

@@ -144,7 +144,8 @@ struct paho {
 	enum reason goodbye;         /* from the server's DISCONNECT; R_SUCCESS: none came */
 	size_t inbox_bytes;          /* copied, not yet seen by the loop */
 	uint64_t overrun;            /* QoS 0 dropped since the loop was told last */
-	pthread_cond_t idle;
+	pthread_cond_t idle;         /* of the monotonic clock: `state` or `ended` has changed */
+	bool ended;                  /* the bridge thread is about to return */
 };
 
 /* Contexts are numbers, never pointers to memory that may be gone: generation, uplink, index. They
@@ -206,6 +207,9 @@ void paho_run_granted(struct paho *p, struct letter *l);
 
 /* uplink_paho_thread.c */
 void *paho_bridge(void *arg);
+/* Until over() or `wait_ms` have passed, whatever is done to the wall clock; what over() says.
+ * Takes the door. */
+bool paho_await(struct paho *p, bool (*over)(const struct paho *), int wait_ms);
 void paho_run_publish(struct paho *p, struct letter *l);
 void paho_run_request(struct paho *p, struct letter *l);
 void paho_run_disconnect(struct paho *p, struct letter *l);

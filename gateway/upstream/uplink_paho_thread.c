@@ -339,20 +339,33 @@ void paho_run_abandon(struct paho *p, struct letter *l)
 	MQTTAsync_disconnect(client, &o);
 }
 
-/* The last words: until Paho has sent DISCONNECT, so that the server publishes no will and frees
- * the session's connection at once. */
-static void wait_idle(struct paho *p)
+bool paho_await(struct paho *p, bool (*over)(const struct paho *), int wait_ms)
 {
 	struct timespec until;
+	int failed = 0;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += GOODBYE_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += (long)(wait_ms % 1000) * 1000000L;
+	until.tv_sec += wait_ms / 1000 + until.tv_nsec / 1000000000L;
 	until.tv_nsec %= 1000000000L;
 	pthread_mutex_lock(&paho_door);
-	while (p->state == PAHO_UP)
-		if (pthread_cond_timedwait(&p->idle, &paho_door, &until) != 0)
-			break;
+	while (!over(p) && !failed)
+		failed = pthread_cond_timedwait(&p->idle, &paho_door, &until);
+	bool done = over(p);
+	pthread_mutex_unlock(&paho_door);
+	return done;
+}
+
+static bool is_down(const struct paho *p)
+{
+	return p->state != PAHO_UP;
+}
+
+static void end(struct paho *p)
+{
+	pthread_mutex_lock(&paho_door);
+	p->ended = true;
+	pthread_cond_broadcast(&p->idle);
 	pthread_mutex_unlock(&paho_door);
 }
 
@@ -369,6 +382,9 @@ void *paho_bridge(void *arg)
 			l->run(p, l);
 		}
 	}
-	wait_idle(p);
+	/* The last words: until Paho has sent DISCONNECT, so that the server publishes no will and
+	 * frees the session's connection at once. */
+	paho_await(p, is_down, GOODBYE_MS);
+	end(p);
 	return NULL;
 }
