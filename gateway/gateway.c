@@ -29,6 +29,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,6 +164,20 @@ static int status_of(int err)
 	}
 }
 
+static int open_journal(struct gateway *g, const struct store_conf *c,
+	const struct journal_handler handlers[JOURNAL_TYPES], struct journal_report *report)
+{
+	char clock[PATH_MAX];
+
+	snprintf(clock, sizeof(clock), "%s/clock", c->dir);
+	clock_recall(clock);
+	int err = journal_open(g->base, c, handlers, &g->journal, report);
+	if (!err && clock_keep(clock) < 0)
+		log_warn("store: %s can't be written: when the clock is set, what is stored ages",
+			clock);
+	return err;
+}
+
 static int start_store(struct gateway *g)
 {
 	const struct store_conf *c = conf_section(g->conf, "store");
@@ -185,7 +200,7 @@ static int start_store(struct gateway *g)
 		handlers[JR_INTEREST] =
 			(struct journal_handler){ interest_memory_replay, g->interest_memory };
 	}
-	int err = journal_open(g->base, c, handlers, &g->journal, &report);
+	int err = open_journal(g, c, handlers, &report);
 	if (err)
 		return err;
 	log_info("store: %s: %llu records, %llu of them live, in %u segments", c->dir,

@@ -187,7 +187,7 @@ static enum reason claim(struct delayed *d, int64_t delay_ms)
 	if (!d->router->keeper)
 		return R_SUCCESS;
 	c.left_ms = delay_ms;
-	c.at_wall_ms = clock_wall_ms() + delay_ms;
+	c.at_wall_ms = clock_stamp_ms() + delay_ms;
 	d->kept = keeper_claim(d->router->keeper, d->msg, &c, NULL,
 		d->msg->qos > 0 ? CLAIM_NOW : CLAIM_LAZY, &err);
 	return d->kept || d->msg->qos == 0 || err == -ENOTSUP ? R_SUCCESS : R_QUOTA;
@@ -258,7 +258,7 @@ static int64_t rest_of(const struct claim *c)
 
 	if (__builtin_sub_overflow(c->at_wall_ms, left_ms, &written_ms))
 		return left_ms;
-	return left_ms - MIN(clock_wall_passed(written_ms), left_ms);
+	return left_ms - MIN(clock_stamp_passed(written_ms), left_ms);
 }
 
 /* Of the last run; its publisher's name is not known any more. */

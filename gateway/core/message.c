@@ -131,7 +131,7 @@ uint64_t message_digest(const struct message *m)
 
 /* The stored form: a head of HEAD_BYTES, then `body` as it is in memory.
  *   version 1 | flags (bits 0-1 qos, bit 2 retain, bit 3 expires, bit 4 synced) | payload length 4
- * | props length 4 | remaining life in ms 8 | wall clock when encoded 8 | wall clock of arrival 8
+ * | props length 4 | remaining life in ms 8 | stamp when encoded 8 | wall clock of arrival 8
  */
 enum { FORM_VERSION = 1, HEAD_BYTES = 34 };
 enum { FLAG_QOS = 0x03, FLAG_RETAIN = 0x04, FLAG_EXPIRES = 0x08, FLAG_SYNCED = 0x10 };
@@ -164,7 +164,7 @@ unsigned message_encode(
 	wr_u32(&w, m->payload_len);
 	wr_u32(&w, m->props_len);
 	wr_u64(&w, life_left_ms(m));
-	wr_u64(&w, (uint64_t)clock_wall_ms());
+	wr_u64(&w, (uint64_t)clock_stamp_ms());
 	wr_u64(&w, (uint64_t)m->received_wall_ms);
 	assert(!w.bad && w.len == HEAD_BYTES);
 	parts[0] = span_of(scratch, w.len);
@@ -175,7 +175,7 @@ unsigned message_encode(
 /* Life goes on while the gateway is down, as far as the wall clock can tell. */
 static int64_t expiry_after_rest(uint64_t left_ms, int64_t encoded_wall_ms)
 {
-	uint64_t passed = (uint64_t)clock_wall_passed(encoded_wall_ms);
+	uint64_t passed = (uint64_t)clock_stamp_passed(encoded_wall_ms);
 
 	return passed >= left_ms ? clock_ms() : clock_ms() + (int64_t)(left_ms - passed);
 }

@@ -139,7 +139,7 @@ static void put_presence(const struct session *s, struct session_items *items)
 	bool waits = will_waiting(s), attached = s->link != NULL;
 
 	wr_u8(&w, attached ? WAS_ATTACHED : waits ? WILL_WAITS : WAS_DETACHED);
-	wr_u64(&w, (uint64_t)clock_wall_ms());
+	wr_u64(&w, (uint64_t)clock_stamp_ms());
 	wr_u64(&w, attached ? INT64_MAX : left_ms(&s->timer));
 	wr_u64(&w, waits ? left_ms(&s->rare->will.delay) : 0);
 	put_written(items, SESSION_PRESENCE, &w);
@@ -287,7 +287,7 @@ static int64_t left_after(uint64_t left, int64_t passed)
 static bool take_presence(struct session *s, struct reader *r)
 {
 	uint8_t was = rd_u8(r);
-	int64_t passed = clock_wall_passed((int64_t)rd_u64(r));
+	int64_t passed = clock_stamp_passed((int64_t)rd_u64(r));
 	uint64_t expiry = rd_u64(r), delay = rd_u64(r);
 
 	if (r->bad || was > WILL_WAITS)

@@ -161,7 +161,7 @@ static bool on_restore(void *arg, struct kept *kept, const struct claim *c, stru
 {
 	struct backlog *b = arg;
 	struct entry *e;
-	int64_t rested_ms = clock_wall_passed(m->received_wall_ms);
+	int64_t rested_ms = clock_stamp_passed(m->received_wall_ms);
 
 	(void)c;
 	if (message_expired(m)) {

@@ -74,11 +74,19 @@ static int64_t now_ns(clockid_t id)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* glibc since 2.25 keeps there which clock pthread_condattr_setclock() has chosen. */
+static bool is_monotonic(const pthread_cond_t *cond)
+{
+	return cond->__data.__wrefs & 2;
+}
+
 int pthread_cond_timedwait(pthread_cond_t *restrict cond, pthread_mutex_t *restrict mutex,
 	const struct timespec *restrict deadline)
 {
 	int64_t due_ns = (int64_t)deadline->tv_sec * 1000000000 + deadline->tv_nsec;
 
+	if (is_monotonic(cond))
+		return pthread_cond_clockwait(cond, mutex, CLOCK_MONOTONIC, deadline);
 	for (;;) {
 		int64_t left_ns = due_ns - now_ns(CLOCK_REALTIME);
 		bool last = left_ns <= SLICE_NS;

@@ -1,6 +1,8 @@
 #include "gateway/base/clock.h"
 
+#include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,18 +57,46 @@ static void it_tells_what_passed_where_it_can(void **state)
 	const int64_t year = INT64_C(365) * 86400000, then = INT64_C(1700000000000);
 	(void)state;
 	clock_freeze(1000, then + 250);
-	assert_int_equal(clock_wall_passed(then), 250);
-	assert_int_equal(clock_wall_passed(then + 250), 0);
-	assert_int_equal(clock_wall_passed(then + 251), 0);
-	assert_int_equal(clock_wall_passed(then - year), year + 250);
-	assert_int_equal(clock_wall_passed(then + year), 0);
-	assert_int_equal(clock_wall_passed(10000), 0); /* it was 1970 */
-	assert_int_equal(clock_wall_passed(-1), 0);
-	assert_int_equal(clock_wall_passed(INT64_MIN), 0);
-	assert_int_equal(clock_wall_passed(INT64_MAX), 0);
+	assert_int_equal(clock_stamp_passed(then), 250);
+	assert_int_equal(clock_stamp_passed(then + 250), 0);
+	assert_int_equal(clock_stamp_passed(then + 251), 0);
+	assert_int_equal(clock_stamp_passed(then - year), year + 250);
+	assert_int_equal(clock_stamp_passed(then + year), 0);
+	assert_int_equal(clock_stamp_passed(10000), 0); /* it was 1970 */
+	assert_int_equal(clock_stamp_passed(-1), 0);
+	assert_int_equal(clock_stamp_passed(INT64_MIN), 0);
+	assert_int_equal(clock_stamp_passed(INT64_MAX), 0);
 	clock_freeze(1000, 20000); /* it is 1970 */
-	assert_int_equal(clock_wall_passed(then), 0);
-	assert_int_equal(clock_wall_passed(10000), 0);
+	assert_int_equal(clock_stamp_passed(then), 0);
+	assert_int_equal(clock_stamp_passed(10000), 0);
+}
+
+/* What is done to the wall clock does not move the stamps, and the next process goes on with them.
+ * Last of all: from here on the stamps are kept. */
+static void test_stamps(void **state)
+{
+	char path[] = "/tmp/tidegate-test-XXXXXX";
+	const int64_t wall = 1700000000000, year = INT64_C(365) * 86400000;
+	(void)state;
+
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	close(fd);
+	clock_freeze(5000, wall);
+	assert_int_equal(clock_stamp_ms(), wall);
+	clock_recall(path); /* empty */
+	clock_freeze(5000, wall - year);
+	assert_int_equal(clock_stamp_ms(), wall - year);
+	clock_freeze(5000, wall);
+	assert_int_equal(clock_keep(path), 0);
+	clock_freeze(6000, wall + year);
+	assert_int_equal(clock_stamp_ms(), wall + 1000);
+	assert_int_equal(clock_stamp_passed(wall), 1000);
+	assert_int_equal(clock_keep(path), 0); /* not again */
+	clock_recall(path);
+	clock_freeze(7000, 1000);
+	assert_int_equal(clock_stamp_ms(), wall + 2000);
+	assert_int_equal(unlink(path), 0);
 }
 
 static void test_text(void **state)
@@ -97,6 +127,7 @@ int main(void)
 		cmocka_unit_test(it_tells_what_passed_where_it_can),
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_not_synced_in_1970),
+		cmocka_unit_test(test_stamps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
