@@ -24,6 +24,8 @@ TIDEGATE = os.path.join(BUILD, "tidegate")
 SIM = os.path.join(BUILD, "tidegate-sim")
 WAIT_S = float(os.environ.get("TIDEGATE_TEST_WAIT", "20"))
 
+SHOWN_LINES = int(os.environ.get("TIDEGATE_TEST_LINES", "200"))  # of each process, when a test has failed
+
 
 def free_port(kind=socket.SOCK_STREAM):
     """A port nobody listens on, below those that the kernel hands out to clients: it stays free while a server
@@ -182,8 +184,8 @@ class Gateway:
     def wait_upstream(self, timeout=WAIT_S, after=0):
         self.wait_log(r"upstream.*connected", timeout, after)
 
-    def counters(self):
-        """Asks for a state dump and returns its counters."""
+    def dump_state(self):
+        """Makes it write its state into its log, and returns where that begins."""
         mark = self.mark()
         self.process.signal(signal.SIGUSR1)
         self.wait_log(r"gateway \S+ sessions=", after=mark)
@@ -191,6 +193,11 @@ class Gateway:
         again = self.mark()
         self.process.signal(signal.SIGUSR1)
         self.wait_log(r"gateway \S+ sessions=", after=again)
+        return mark
+
+    def counters(self):
+        """Asks for a state dump and returns its counters."""
+        mark = self.dump_state()
         found = {}
         for line in self.process.lines[mark:]:
             m = re.search(r"count (\S+) (\d+)$", line)
@@ -348,7 +355,7 @@ class Site:
         for process in self.processes:
             status = process.popen.poll()
             if show or status not in (None, 0, -signal.SIGKILL):
-                tail = process.lines[-200:]
+                tail = process.lines[-SHOWN_LINES:]
                 print("--- %s (%s)\n%s" % (process.name, status, "\n".join(tail)))
             process.kill()
             for line in process.lines:

@@ -1,6 +1,7 @@
 """Publishers that note what they were told, an upstream that notes what it got, and a wire between them that
 can be cut. For tests in which everything ends and comes back at random."""
 
+import collections
 import random
 import socket
 import struct
@@ -150,6 +151,8 @@ class Publisher(threading.Thread):
         self.stopping = False
         self.error = None
         self.pause_s = 0.0
+        self.began = time.monotonic()
+        self.trail = collections.deque(maxlen=40)  # what was sent and received last
 
     def next(self):
         n, self.n = self.n, self.n + 1
@@ -174,8 +177,15 @@ class Publisher(threading.Thread):
         if self.error:
             raise self.error
         if self.is_alive():
-            raise AssertionError("%s is stuck: message %d of %d was never answered"
-                                 % (self.name, len(self.told), self.n))
+            raise AssertionError("%s is stuck: %s" % (self.name, self.where()))
+
+    def note(self, way, kind, names, body):
+        self.trail.append("%.2f %s %s %s" % (time.monotonic() - self.began, way, names.get(kind, kind), body[:16].hex()))
+
+    def where(self):
+        """What it waits for, and its last datagrams or packets."""
+        open_ones = {n: sent for n, sent in self.sent.items() if n not in self.told}
+        return "%d of %d answered, not %r\n  %s" % (len(self.told), self.n, open_ones, "\n  ".join(self.trail))
 
 
 class SnPublisher(Publisher):
@@ -203,18 +213,24 @@ class SnPublisher(Publisher):
                 got = self.device.recv(end - time.monotonic()) if end > time.monotonic() else None
                 if got is None:
                     break
+                self.note("<", got[0], sn.NAMES, got[1])
                 if got[0] in wanted and wanted[got[0]](got[1]):
                     if self.random.random() < 0.03:
-                        continue  # lost on its way
+                        self.trail.append("  lost")
+                        continue  # on its way
                     return got
                 if got[0] == sn.DISCONNECT:
                     return None
         return None
 
+    def send(self, kind, body):
+        self.note(">", kind, sn.NAMES, body)
+        self.device.send(kind, body)
+
     def connect(self):
         body = bytes([sn.flags(clean=False), 1]) + struct.pack(">H", 600) + self.name.encode()
         while True:
-            got = self.ask(lambda dup: self.device.send(sn.CONNECT, body), {sn.CONNACK: lambda b: True}, 3)
+            got = self.ask(lambda dup: self.send(sn.CONNECT, body), {sn.CONNACK: lambda b: True}, 3)
             if got and got[1][0] == 0:
                 break
             time.sleep(0.05)
@@ -224,7 +240,7 @@ class SnPublisher(Publisher):
         while topic not in self.device.ids:
             msg_id = self.device.next_id()
             body = struct.pack(">HH", 0, msg_id) + topic.encode()
-            got = self.ask(lambda dup: self.device.send(sn.REGISTER, body),
+            got = self.ask(lambda dup: self.send(sn.REGISTER, body),
                            {sn.REGACK: lambda b: struct.unpack(">H", b[2:4])[0] == msg_id}, 3)
             if got and got[1][4] == 0:
                 self.device.ids[topic] = struct.unpack(">H", got[1][:2])[0]
@@ -243,8 +259,8 @@ class SnPublisher(Publisher):
         dup = False
         while True:
             topic_id = self.topic_id(topic)
-            got = self.ask(lambda again: self.device.send_publish(topic_id, self.payload(n), qos, msg_id=msg_id,
-                                                                  dup=again or dup), wanted, 4)
+            got = self.ask(lambda again: self.send(sn.PUBLISH, struct.pack(
+                ">BHH", sn.flags(again or dup, qos), topic_id, msg_id) + self.payload(n)), wanted, 4)
             if got is None:
                 dup = True
                 self.connect()
@@ -257,7 +273,7 @@ class SnPublisher(Publisher):
             else:
                 break
         self.told[n] = self.sent[n]
-        while qos == 2 and not self.ask(lambda again: self.device.send(sn.PUBREL, struct.pack(">H", msg_id)),
+        while qos == 2 and not self.ask(lambda again: self.send(sn.PUBREL, struct.pack(">H", msg_id)),
                                         {sn.PUBCOMP: mine(0)}, 4):
             self.connect()
 
@@ -292,6 +308,9 @@ class CoapPublisher(Publisher):
         return True
 
 
+MQ_NAMES = {getattr(mq, name): name for name in ("PUBLISH", "PUBACK", "PUBREC", "PUBCOMP")}
+
+
 class MqttPublisher(Publisher):
     """A window of messages; after a reconnect what is open is sent again, in order, with DUP. Cuts its own
     connection now and then."""
@@ -321,6 +340,7 @@ class MqttPublisher(Publisher):
 
     def send(self, client, packet_id, n, dup):
         topic, qos = self.sent[n]
+        self.note(">", mq.PUBLISH, MQ_NAMES, b"%d:%d:%d" % (packet_id, n, qos))
         client.send(mq.publish(topic, self.payload(n), qos, packet_id, dup))
 
     def exchange(self, client):
@@ -345,6 +365,7 @@ class MqttPublisher(Publisher):
 
     def take(self, client, got):
         kind, _, body = got
+        self.note("<", kind, MQ_NAMES, body)
         packet_id = struct.unpack(">H", body[:2])[0]
         if kind in (mq.PUBACK, mq.PUBREC):
             n = self.open.pop(packet_id, None)
@@ -401,8 +422,15 @@ class Ledger:
                 continue
             seen.add(key)
             before = last.get(topic, -1)
-            assert before < int(n), "%s: %d arrived after %d" % (topic, int(n), before)
+            if before > int(n):
+                raise AssertionError("%s: %d arrived after %d; %s" % (topic, int(n), before, self.history(topic)))
             last[topic] = int(n)
+
+    def history(self, topic):
+        """What was sent on a topic with which QoS, and in which order it arrived."""
+        sent = ["%d/%d" % (n, qos) for p in self.publishers for n, (t, qos) in p.sent.items() if t == topic]
+        arrived = [payload.split(b":", 2)[1].decode() for t, payload in self.upstream.arrived if t == topic]
+        return "sent/QoS %s; arrived %s" % (" ".join(sent), " ".join(arrived))
 
     def check_content(self):
         known = {p.name: p for p in self.publishers}

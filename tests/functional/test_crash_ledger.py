@@ -86,10 +86,13 @@ class Scenario:
             p.stopping = True
         if not self.upstream.running:
             self.upstream.start()
-        for p in self.publishers:
-            p.finish()
         try:
+            for p in self.publishers:
+                p.finish()
             self.ledger.wait_all()
+        except AssertionError:
+            self.gateway.dump_state()
+            raise
         finally:
             print(self.ledger.summary())
         time.sleep(0.5)  # a duplicate would come now
