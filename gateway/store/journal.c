@@ -371,8 +371,11 @@ static int check_owner(const struct journal *j)
 {
 	struct stat st;
 
-	if (fstat(j->dir_fd, &st) < 0)
-		return -errno;
+	if (fstat(j->dir_fd, &st) < 0) {
+		int err = -errno;
+		log_error("journal %s: %s", j->conf.dir, strerror(-err));
+		return err;
+	}
 	if (st.st_uid == geteuid())
 		return 0;
 	log_error("journal %s: belongs to user id %ld, the gateway runs as %ld", j->conf.dir,
@@ -388,13 +391,14 @@ static int open_dir(struct journal *j)
 		j->dir_fd = open(j->conf.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		err = j->dir_fd < 0 ? -errno : 0;
 	}
-	if (err == 0)
-		err = check_owner(j);
+	if (err < 0) {
+		log_error("journal %s: %s", j->conf.dir, strerror(-err));
+		return err;
+	}
+	err = check_owner(j);
 	/* Others have no business here. */
 	if (err == 0 && fchmod(j->dir_fd, 0700) < 0)
 		log_warn("journal %s: chmod: %s", j->conf.dir, strerror(errno));
-	if (err < 0)
-		log_error("journal %s: %s", j->conf.dir, strerror(-err));
 	return err;
 }
 
