@@ -213,9 +213,8 @@ void paho_reserve(struct paho *p, struct publish_slot *s)
 {
 	s->x = NULL;
 	s->session = p->session;
-	if (s->what.qos == 2)
-		s->storing = begin_exchange(p, s);
-	else if (s->what.qos == 1)
+	s->storing = s->what.qos == 2 && begin_exchange(p, s);
+	if (s->what.qos == 1)
 		p->next_id = id_after(p->next_id, 1);
 	/* Nobody else knows the slot yet. */
 	s->packet_id = 0;

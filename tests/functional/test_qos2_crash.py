@@ -129,6 +129,28 @@ def test_another_broker(site):
     story.gateway.stop()
 
 
+def test_failing_writes(site):
+    """Connections that end under a PUBLISH: Paho says that it has failed, frees it, and keeps it."""
+    story = Story(site, "writes", inflight="64", drain_rate="0")
+    story.upstream.wire.shut()
+    story.gateway.wait_log(r"upstream.*(lost|down|disconnected|closed)")
+    client = site.mqtt(story.gateway, "filler")
+    for n in range(1000):
+        client.publish("q/%d" % (1 + n % 2), b"%d" % n, qos=1 + n % 2, wait=False)
+    until(lambda: client.client._out_messages == {}, "all acknowledgements")
+    client.close()
+    story.gateway.kill()
+    story.upstream.wire.open()
+    story.gateway.start(env={"LD_PRELOAD": os.path.join(harness.BUILD, "tests", "libwrite_shim.so"),
+                             "TIDEGATE_FAIL_WRITES": "211", "ASAN_OPTIONS": "verify_asan_link_order=0"})
+    until(lambda: len(set(story.upstream.arrived)) >= 1000, "all messages", 60)
+    time.sleep(0.3)
+    once = numbers(story.upstream.arrived, "q/2")
+    assert once == list(range(1, 1000, 2)), "twice or out of order"
+    assert story.gateway.log().count("session resumed") >= 4, "no write has failed"
+    story.gateway.stop()
+
+
 def written(gateway):
     mark = gateway.mark()
     gateway.process.signal(signal.SIGUSR1)
@@ -217,5 +239,5 @@ def test_downlink_is_kept_with_311(site):
 
 
 harness.run(test_every_message_once_with_5, test_every_message_once_with_311, test_broker_lost_its_session,
-            test_another_broker, test_everyday_traffic_writes_nothing, test_downlink_is_kept_with_5,
-            test_downlink_is_kept_with_311)
+            test_another_broker, test_failing_writes, test_everyday_traffic_writes_nothing,
+            test_downlink_is_kept_with_5, test_downlink_is_kept_with_311)

@@ -568,6 +568,23 @@ static void test_failed_write(void **state)
 	assert_int_equal(two->packet_id, 1);
 }
 
+/* What still waited for the disk when the connection ended comes back, and its slot is like new. */
+static void test_dropped_while_it_is_stored(void **state)
+{
+	struct publish_slot *s = hand_over(2, 9);
+
+	(void)state;
+	s->owned = false;
+	paho_post(p, &s->letter, paho_run_publish);
+	assert_false(list_empty(&p->waiting));
+	paho_drop_waiting(p);
+	assert_int_equal(seen.outcome, UPLINK_RETRY);
+	assert_int_equal(live_records(), 0);
+	assert_ptr_equal(hand_over(1, 9), s);
+	assert_false(s->storing);
+	assert_true(s->safe);
+}
+
 /* The session is lost: whether the message arrived nobody knows. */
 static void test_lost_session(void **state)
 {
@@ -655,6 +672,7 @@ int main(void)
 		cmocka_unit_test(test_restores_311),
 		cmocka_unit_test_setup_teardown(test_restored_is_done_by_id, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dropped_while_it_is_stored, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_session, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_session, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pubrel_is_told, setup, teardown),
