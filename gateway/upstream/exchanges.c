@@ -17,11 +17,20 @@
  */
 #define REPLAYED_MAX 4096
 
+/* Records whose exchange is over. They go after the end of its message is on stable storage: a
+ * power cut in between would leave the message alone, and it would be sent again. */
+struct ended {
+	uint64_t *v; /* owned */
+	size_t n, cap;
+	uint64_t mark; /* until this is reached; 0: none was taken */
+};
+
 struct exchanges {
 	struct journal *journal; /* borrowed; NULL: memory only */
 	struct list list;
 	unsigned n;
-	bool hurry; /* stored in this turn */
+	bool hurry;                 /* stored in this turn */
+	struct ended ended, ending; /* in this turn and before */
 };
 
 struct exchanges *exchanges_new(void)
@@ -114,15 +123,21 @@ void exchanges_attach(struct exchanges *x, struct journal *j)
 	x->journal = j;
 	list_for_each_safe(pos, tmp, &x->list) {
 		struct exchange *e = list_entry(pos, struct exchange, node);
-		if (exchange_find(x, e->way, e->session, e->packet_id) != e)
-			exchange_end(e);
+		if (exchange_find(x, e->way, e->session, e->packet_id) == e)
+			continue;
+		forget(x, &e->seq);
+		exchange_free(e);
 	}
 }
 
 void exchanges_free(struct exchanges *x)
 {
-	while (x && !list_empty(&x->list))
+	if (!x)
+		return;
+	while (!list_empty(&x->list))
 		exchange_free(list_first(&x->list, struct exchange, node));
+	free(x->ended.v);
+	free(x->ending.v);
 	free(x);
 }
 
@@ -175,17 +190,61 @@ void exchanges_hurry(struct exchanges *x)
 	x->hurry = true;
 }
 
+static int ended_add(struct ended *d, uint64_t seq)
+{
+	if (d->n == d->cap) {
+		size_t cap = d->cap ? d->cap * 2 : 16;
+		uint64_t *v = reallocarray(d->v, cap, sizeof(*v));
+		if (!v)
+			return -ENOMEM;
+		d->v = v;
+		d->cap = cap;
+	}
+	d->v[d->n++] = seq;
+	return 0;
+}
+
+static void forget_ended(struct exchanges *x)
+{
+	if (x->ending.n && !journal_reached(x->journal, x->ending.mark))
+		return;
+	while (x->ending.n)
+		journal_forget(x->journal, x->ending.v[--x->ending.n]);
+	if (!x->ended.n)
+		return;
+	struct ended empty = x->ending;
+	x->ending = x->ended;
+	x->ended = empty;
+	x->ending.mark = journal_mark(x->journal);
+}
+
 void exchanges_turn(struct exchanges *x)
 {
-	if (x->hurry && x->journal)
+	if (!x->journal)
+		return;
+	forget_ended(x);
+	if (x->hurry)
 		journal_hurry(x->journal);
 	x->hurry = false;
 }
 
+static void forget_later(struct exchanges *x, uint64_t *seq)
+{
+	if (*seq == 0 || ended_add(&x->ended, *seq) < 0)
+		forget(x, seq);
+	*seq = 0;
+}
+
 void exchange_end(struct exchange *e)
 {
-	forget(e->all, &e->seq);
-	forget(e->all, &e->old);
+	/* The older one is of no use without the later one. */
+	if (e->way == EXCHANGE_OUT) {
+		forget_later(e->all, &e->old);
+		forget_later(e->all, &e->seq);
+	} else {
+		forget(e->all, &e->old);
+		forget(e->all, &e->seq);
+	}
 	exchange_free(e);
 }
 

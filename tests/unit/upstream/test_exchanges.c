@@ -68,6 +68,17 @@ static struct exchange *begin(enum exchange_way way, uint16_t id, uint64_t what,
 	return exchange_begin(x, &init);
 }
 
+/* The record is there until the end of its message is on stable storage as well. */
+static void end_and_commit(struct exchange *e, unsigned before, unsigned after)
+{
+	exchange_end(e);
+	exchanges_turn(x);
+	assert_int_equal(live_records(), before);
+	commit(0);
+	exchanges_turn(x);
+	assert_int_equal(live_records(), after);
+}
+
 static unsigned count(void)
 {
 	unsigned n = 0;
@@ -99,8 +110,7 @@ static void test_stored_and_told(void **state)
 	assert_non_null(e);
 	assert_int_equal(e->what, 1234);
 	assert_false(e->released);
-	exchange_end(e);
-	assert_int_equal(live_records(), 0);
+	end_and_commit(e, 1, 0);
 }
 
 /* The record of a change takes the place of the one before once it is on the disk, not earlier. */
@@ -135,9 +145,7 @@ static void test_changes_before_the_commit(void **state)
 	exchange_store(e);
 	commit(0);
 	assert_int_equal(o.told, 1); /* for the last one */
-	assert_int_equal(live_records(), 1);
-	exchange_end(e);
-	assert_int_equal(live_records(), 0);
+	end_and_commit(e, 1, 0);
 	assert_null(exchange_find(x, EXCHANGE_OUT, 77, 6));
 }
 
