@@ -122,9 +122,13 @@ def test_a_lowered_bound(site):
     gateway.write_conf()
     gateway.start()
     gateway.wait_log(r"warn.*journal.*more than max_bytes")
+    late = sn.SnClient(gateway, "late").connect()
+    msg_id = late.send_publish(late.register("a/c"), b"x", qos=1)
+    assert late.expect(sn.PUBACK, msg_id=msg_id, at=2)[4] == 1, "taken although there is more than allowed"
     broker.start()
     cloud.wait_messages(1000)
     assert [int(p[:6]) for p in cloud.payloads("a/b")] == list(range(1000))
+    late.publish("a/c", b"x", qos=1)
     state = gateway.sections["store"]["dir"]
     until(lambda: sum(f.stat().st_size for f in os.scandir(state)) <= 1 << 20)
 
