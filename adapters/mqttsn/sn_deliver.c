@@ -115,8 +115,6 @@ static int name_topic(struct sn_peer *p, struct span name, struct sn_packet *out
 	struct sn_topic *t = sn_topics_by_name(sn_topics_peek(p->link.session), name);
 	if (t && t->refused)
 		return -EPERM;
-	if (t)
-		sn_topic_used(t);
 	if (goes_predefined(p, t)) {
 		out->topic_type = SN_TOPIC_PREDEFINED;
 		out->topic_id = t->predefined_id;

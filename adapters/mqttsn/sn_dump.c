@@ -140,8 +140,6 @@ static void dump_topic(
 	if (t->as == SN_AS_PREDEFINED)
 		add(&o, " %u", t->predefined_id);
 	add(&o, ", %s", t->refused ? "refused" : t->announced ? "acknowledged" : "not registered");
-	if (t->used_s)
-		add(&o, ", used %lld s ago", (long long)(clock_ms() / 1000 - t->used_s));
 	line(arg, o.text);
 }
 

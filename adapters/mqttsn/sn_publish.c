@@ -50,8 +50,6 @@ enum reason sn_resolve(const struct sn_gateway *gw, const struct sn_topics *topi
 	switch (p->topic_type) {
 	case SN_TOPIC_NORMAL:
 		t = sn_topics_by_id(topics, p->topic_id);
-		if (t)
-			sn_topic_used(t);
 		*name = t ? sn_topic_name(t) : span_of(NULL, 0);
 		break;
 	case SN_TOPIC_PREDEFINED:

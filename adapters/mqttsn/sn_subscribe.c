@@ -12,7 +12,6 @@ static struct sn_topic *take_up(const struct sn_peer *p, struct span name, enum 
 	if (!t)
 		return NULL;
 	t->refused = false;
-	sn_topic_used(t);
 	return t;
 }
 

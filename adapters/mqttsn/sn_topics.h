@@ -25,7 +25,6 @@ enum sn_origin {         /* who brought the name up */
 };
 
 struct sn_topic {
-	uint32_t used_s; /* clock of the last use, for the dump */
 	uint16_t id, len;
 	uint16_t predefined_id; /* with SN_AS_PREDEFINED */
 	uint8_t as;             /* enum sn_as */
@@ -38,11 +37,6 @@ struct sn_topic {
 static inline struct span sn_topic_name(const struct sn_topic *t)
 {
 	return span_of(t->name, t->len);
-}
-
-static inline void sn_topic_used(struct sn_topic *t)
-{
-	t->used_s = (uint32_t)(clock_ms() / 1000);
 }
 
 /* Finds an entry without a walk through all of them. */
