@@ -96,6 +96,33 @@ def test_set_while_it_runs(site):
     scene.gateway.stop()
 
 
+class BrokerPort:
+    """For a client of MQTT 5 that speaks to the broker."""
+
+    def __init__(self, broker):
+        self.mqtt_port = broker.port
+
+
+def test_captured_in_1970(site):
+    """What waited says so, and that it was not known what time it was; also after the time has become known."""
+    scene = Scene(site, SINCE_1970)
+    scene.fill()
+    scene.gateway.kill()
+    scene.set_clock(0)
+    scene.start()
+    scene.upstream.start()
+    cloud = mq5.Mq5Client(BrokerPort(scene.upstream.broker), "cloud", timeout=harness.WAIT_S)
+    cloud.subscribe("c/#", 1)
+    stamps = {}
+    while "c/kept" not in stamps:
+        m = cloud.expect(mq5.PUBLISH)
+        stamps[m.topic] = dict(m.all(mq5.USER))
+        if m.qos:
+            cloud.ack(mq5.PUBACK, m.id)
+    stamp = stamps["c/kept"]
+    assert stamp["captured-at"].startswith("1970-01-01T01:") and stamp["clock"] == "unsynced", stamp
+
+
 def over_a_restart(site, first, then):
     scene = Scene(site, first)
     scene.fill()
@@ -135,4 +162,4 @@ def test_known_later(site):
 
 
 harness.run(test_set_while_it_runs, test_a_year_later, test_a_year_earlier, test_known_after_a_restart,
-            test_known_later)
+            test_known_later, test_captured_in_1970)
