@@ -66,6 +66,7 @@ static struct store {
 	struct router *router;
 	struct router_limits limits;
 	struct keeper_conf conf;
+	void (*before_commit)(void); /* in each turn; NULL: nothing to do */
 } store;
 
 static inline void store_shell(const char *format, const char *a, const char *b)
@@ -90,15 +91,19 @@ static inline void store_init(void)
 		(struct keeper_conf){ .hold_ms = 1000, .lazy_ms = 600000, .memory_bytes = 1 << 20 };
 }
 
-/* The journal is replayed into a keeper; store_ready() hands out what is in there. */
-static inline void store_open(struct journal_handler handlers[JOURNAL_TYPES])
+/* The router is there before the journal: sessions are made in it during the replay. */
+static inline void store_begin(void)
+{
+	store.router = router_new(&policy_allow_all, &store.limits);
+}
+
+static inline void store_replay(struct journal_handler handlers[JOURNAL_TYPES])
 {
 	struct store_conf conf = {
 		.dir = store.dir, .max_bytes = 8 << 20, .commit_interval_ms = 250
 	};
 	struct journal_report report;
 
-	store.router = router_new(&policy_allow_all, &store.limits);
 	store.keeper = keeper_new();
 	keeper_set_conf(store.keeper, &store.conf);
 	keeper_handlers(store.keeper, handlers);
@@ -106,6 +111,13 @@ static inline void store_open(struct journal_handler handlers[JOURNAL_TYPES])
 	assert_int_equal(report.bad_records, 0);
 	router_set_keeper(store.router, store.keeper);
 	keeper_attach(store.keeper, store.journal);
+}
+
+/* The journal is replayed into a keeper; store_ready() hands out what is in there. */
+static inline void store_open(struct journal_handler handlers[JOURNAL_TYPES])
+{
+	store_begin();
+	store_replay(handlers);
 }
 
 static inline void store_ready(void)
@@ -154,6 +166,8 @@ static inline void store_turn(int64_t ms)
 	timers_run();
 	receipts_run();
 	router_turn(store.router);
+	if (store.before_commit)
+		store.before_commit();
 	journal_turn(store.journal);
 	reap();
 }
