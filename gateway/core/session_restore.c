@@ -211,6 +211,8 @@ void session_resume(struct session *s, struct link *l, const struct addr *peer)
 {
 	timer_disarm(&s->timer);
 	will_cancel(s);
+	if (s->was_attached) /* and is: its record says so */
+		s->changed_lazily = false;
 	s->was_attached = false;
 	s->who.peer = *peer;
 	s->link = l;

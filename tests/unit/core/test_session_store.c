@@ -563,6 +563,22 @@ static void a_will_that_came_does_not_come_again(void **state)
 	}
 }
 
+static void a_device_that_goes_on_costs_no_write(void **state)
+{
+	(void)state;
+	struct session_connect c = connecting("dev", &dev);
+	c.stored = c.datagram = true;
+	connect_as(&c);
+	for (unsigned i = 0; i < 2; i++) {
+		crash();
+		assert_true(session_was_attached(find("dev")));
+		session_resume(find("dev"), &dev.link, &c.peer);
+		uint64_t written = journal->n;
+		wait_ms(700000);
+		assert_int_equal(journal->n, written);
+	}
+}
+
 /* Restarts do not give a client that stays away more time. */
 static void expiry_runs_on_over_many_restarts(void **state)
 {
@@ -738,6 +754,7 @@ int main(void)
 		TEST(a_will_does_not_come_for_a_client_that_came_or_went),
 		TEST(a_will_that_waits_goes_on_waiting),
 		TEST(a_will_that_came_does_not_come_again),
+		TEST(a_device_that_goes_on_costs_no_write),
 		TEST(expiry_runs_on_over_many_restarts),
 		TEST(an_adapter_finds_what_it_saved),
 		TEST(no_limit_refuses_what_was_stored),
