@@ -26,12 +26,14 @@ WAIT_S = float(os.environ.get("TIDEGATE_TEST_WAIT", "20"))
 
 SHOWN_LINES = int(os.environ.get("TIDEGATE_TEST_LINES", "200"))  # of each process, when a test has failed
 
+PORTS = range(10000, 32000)
+
 
 def free_port(kind=socket.SOCK_STREAM):
     """A port nobody listens on, below those that the kernel hands out to clients: it stays free while a server
     restarts."""
     while True:
-        port = random.randrange(10000, 32000)
+        port = random.choice(PORTS)
         with socket.socket(socket.AF_INET, kind) as s:
             try:
                 s.bind(("127.0.0.1", port))
