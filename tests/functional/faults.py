@@ -13,6 +13,7 @@ NOW, UNTIL_WELL = 0, 0
 
 
 def preload(*names):
+    assert all(os.path.exists(SHIMS[n]) for n in names), "not built: %s" % SHIMS
     return {"LD_PRELOAD": ":".join(SHIMS[n] for n in names),
             "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
 
