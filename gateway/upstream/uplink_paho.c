@@ -67,6 +67,16 @@ void paho_sort_out(struct paho *p, bool session_present)
 		p->last_id = 0;
 }
 
+bool paho_has_commands(const struct paho *p)
+{
+	for (size_t i = 0; i < UPLINK_WINDOW_MAX; i++) {
+		const struct publish_slot *s = &p->slots[i];
+		if (s->owned && s->what.qos > 0 && !s->begun && s->handle == p->active_handle)
+			return true;
+	}
+	return false;
+}
+
 void paho_request_answer(struct paho *p, size_t index, uint8_t code)
 {
 	struct request *r = &p->request;

@@ -49,6 +49,7 @@ struct publish_slot {
 	struct paho *paho;
 	uint16_t packet_id; /* door; 0: Paho has not said yet */
 	int8_t handle;      /* door: which has it; -1: the next one to that session takes it over */
+	bool begun;         /* door: sent by Paho, or about to be; before, it is a command of its */
 
 	/* QoS 2. Without a message (what.msg NULL) it only has to be released. */
 	struct exchange *x; /* loop; NULL: not stored */
@@ -183,6 +184,9 @@ void paho_take_back(struct paho *p, int handle);
 /* `active_handle` is up: what the server does not know any more, and what other sessions have at
  * QoS 2, comes back. */
 void paho_sort_out(struct paho *p, bool session_present);
+/* Of what `active_handle` has, something is still a command: Paho will send it after the next
+ * connect, even when the session is lost and what was before it comes back to us. */
+bool paho_has_commands(const struct paho *p);
 
 /* uplink_paho_exchange.c; loop */
 void paho_post(struct paho *p, struct letter *l, void (*run)(struct paho *, struct letter *));

@@ -17,19 +17,34 @@ static void leave(void)
 	pthread_mutex_unlock(&paho_door);
 }
 
+/* Door held. The session is lost, and Paho would send first what was last. Its connection ends
+ * before it can; the next one is that of another handle. Returns its port. */
+static uint16_t start_over(struct paho *p)
+{
+	p->handles[p->active_handle].poisoned = true;
+	paho_set_down(p, R_UNSPECIFIED, "the session is lost");
+	return p->port;
+}
+
 static void set_up(void *context, const struct uplink_up *up)
 {
 	struct paho *p = enter(context);
+	uint16_t port = 0;
 
 	if (p && p->state == PAHO_CONNECTING && p->attempt == context_gen(context)) {
+		bool disorder = !up->session_present && paho_has_commands(p);
 		p->state = PAHO_UP;
 		p->up = *up;
 		p->tls_text[0] = '\0';
 		p->fd = p->handles[p->active_handle].tls ? -1 : paho_socket(p->port);
 		paho_sort_out(p, up->session_present);
 		mailbox_post(p->inbox, &p->up_note.mail);
+		if (disorder)
+			port = start_over(p);
 	}
 	leave();
+	if (port)
+		paho_shut(port);
 }
 
 void paho_on_connected(void *context, MQTTAsync_successData *data)

@@ -219,7 +219,7 @@ void paho_reserve(struct paho *p, struct publish_slot *s)
 	/* Nobody else knows the slot yet. */
 	s->packet_id = 0;
 	s->handle = -1;
-	s->by_id = s->released = s->release_safe = false;
+	s->by_id = s->begun = s->released = s->release_safe = false;
 	s->kept = s->storing;
 	s->safe = !s->storing;
 }
@@ -241,7 +241,7 @@ int paho_hold(struct paho *p, const struct uplink_publish *what, struct exchange
 	pthread_mutex_lock(&paho_door);
 	s->packet_id = x->packet_id;
 	s->handle = -1;
-	s->owned = s->by_id = s->safe = s->kept = true;
+	s->owned = s->by_id = s->begun = s->safe = s->kept = true;
 	s->released = s->release_safe = x->released;
 	p->by_id++;
 	pthread_mutex_unlock(&paho_door);

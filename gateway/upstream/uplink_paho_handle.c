@@ -47,8 +47,10 @@ static void adopt(struct paho *p, int handle, uint64_t session)
 {
 	for (size_t i = 0; i < UPLINK_WINDOW_MAX; i++) {
 		struct publish_slot *s = &p->slots[i];
-		if (s->owned && s->by_id && s->handle == -1 && s->session == session)
-			s->handle = (int8_t)handle;
+		if (!s->owned || !s->by_id || s->handle != -1 || s->session != session)
+			continue;
+		s->handle = (int8_t)handle;
+		s->begun = true;
 	}
 }
 

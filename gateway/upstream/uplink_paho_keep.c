@@ -73,6 +73,23 @@ static bool wait_news(const void *context, uint16_t *port)
 	return p && !p->stopping;
 }
 
+/* It is a command no longer. */
+static void note_begun(const void *context, uint16_t id)
+{
+	int handle = (int)context_index(context);
+
+	pthread_mutex_lock(&paho_door);
+	struct paho *p = owner_of(context);
+	for (size_t i = 0; p && i < UPLINK_WINDOW_MAX; i++) {
+		struct publish_slot *s = &p->slots[i];
+		if (!s->owned || s->handle != handle || s->packet_id != id)
+			continue;
+		s->begun = true;
+		break;
+	}
+	pthread_mutex_unlock(&paho_door);
+}
+
 /* A PUBLISH of QoS 2 leaves when this returns. */
 static void before_publish(const void *context, uint16_t id)
 {
@@ -192,6 +209,7 @@ static int keep_put(void *handle, char *text, int n, char *bufs[], int lens[])
 	case COMMAND:
 		return on_command(handle, n, bufs, lens);
 	case SENT:
+		note_begun(handle, (uint16_t)k.number);
 		if ((bufs[0][0] & 0x06) == 0x04)
 			before_publish(handle, (uint16_t)k.number);
 		return 0;

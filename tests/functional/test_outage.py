@@ -4,6 +4,8 @@ import time
 
 import coap
 import harness
+import ledger
+import mq
 import sn
 from harness import until
 
@@ -79,4 +81,35 @@ def test_reconnects_without_restart(site):
         assert [int(p) for p in collector.payloads("q/%d" % qos)] == list(range(50))
 
 
-harness.run(test_outage_kill_restart_drain, test_reconnects_without_restart)
+def lose_session(site, version, qos):
+    """The connection is full when the broker ends, so that the library has begun to send only some; the one that
+    comes back has no sessions."""
+    n = 30
+    upstream = ledger.Upstream(site, name="broker" + version).start()
+    gateway = site.gateway("gw" + version, upstream={"uri": upstream.uri, "version": version}).start()
+    gateway.wait_upstream()
+    upstream.broker.pause()
+    client = mq.MqClient(gateway.mqtt_port, "pub")
+    for i in range(1, n + 1):
+        client.send(mq.publish("l/x", b"%d:" % i + b"x" * 450000, qos, i, False))
+    for _ in range(n):
+        assert client.recv(harness.WAIT_S)[0] == (mq.PUBACK if qos == 1 else mq.PUBREC)
+    upstream.down(kill=True)
+    upstream.arrived.clear()
+    upstream.start()
+
+    def arrived():
+        return list(dict.fromkeys(int(p.split(b":")[0]) for topic, p in upstream.arrived if topic == "l/x"))
+
+    until(lambda: len(arrived()) == n, "all of them")
+    assert arrived() == list(range(1, n + 1)), arrived()
+    client.close()
+    gateway.stop()
+
+
+def test_order_when_the_session_is_lost(site):
+    lose_session(site, "5", 1)
+    lose_session(site, "3.1.1", 2)
+
+
+harness.run(test_outage_kill_restart_drain, test_reconnects_without_restart, test_order_when_the_session_is_lost)

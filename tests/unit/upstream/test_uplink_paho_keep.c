@@ -19,7 +19,7 @@ static struct paho *p;
 static MQTTClient_persistence *keep;
 static void *handle;
 static struct {
-	unsigned published, released;
+	unsigned published, released, ups, downs;
 	enum uplink_outcome outcome;
 	uint16_t packet_id;
 	uint32_t ticket;
@@ -52,9 +52,26 @@ static void on_message(void *arg, const struct uplink_message *m)
 	seen.ticket = m->ticket;
 }
 
-static const struct uplink_events events = {
-	.published = on_published, .released = on_released, .message = on_message
-};
+static void on_up(void *arg, const struct uplink_up *up)
+{
+	(void)arg;
+	(void)up;
+	seen.ups++;
+}
+
+static void on_down(void *arg, enum reason reason, const char *text)
+{
+	(void)arg;
+	(void)reason;
+	(void)text;
+	seen.downs++;
+}
+
+static const struct uplink_events events = { .up = on_up,
+	.down = on_down,
+	.published = on_published,
+	.released = on_released,
+	.message = on_message };
 
 static void open_version(bool v5)
 {
@@ -568,6 +585,14 @@ static void test_failed_write(void **state)
 	assert_int_equal(two->packet_id, 1);
 }
 
+/* What has ended is forgotten when the end of its message is safe. */
+static void settle(void)
+{
+	exchanges_turn(x);
+	commit(0);
+	exchanges_turn(x);
+}
+
 /* What still waited for the disk when the connection ended comes back, and its slot is like new. */
 static void test_dropped_while_it_is_stored(void **state)
 {
@@ -579,10 +604,62 @@ static void test_dropped_while_it_is_stored(void **state)
 	assert_false(list_empty(&p->waiting));
 	paho_drop_waiting(p);
 	assert_int_equal(seen.outcome, UPLINK_RETRY);
+	settle();
 	assert_int_equal(live_records(), 0);
 	assert_ptr_equal(hand_over(1, 9), s);
 	assert_false(s->storing);
 	assert_true(s->safe);
+}
+
+static void connected(bool session_present)
+{
+	MQTTAsync_successData5 data = MQTTAsync_successData5_initializer;
+
+	pthread_mutex_lock(&paho_door);
+	p->state = PAHO_CONNECTING;
+	pthread_mutex_unlock(&paho_door);
+	data.alt.connect.sessionPresent = session_present;
+	paho_on_connected5(paho_context(p->index, p->attempt, 0), &data);
+	turn();
+}
+
+/* Paho has not begun to send the second one: with the session lost it would send it before we send
+ * the first one again. */
+static void test_lost_session_in_order(void **state)
+{
+	struct publish_slot *first = hand_over(1, 8), *second = hand_over(1, 9);
+
+	(void)state;
+	choose(first, 1);
+	choose(second, 2);
+	assert_int_equal(put("s5-1", (char[]){ 0x32 }, 1), 0);
+	connected(true);
+	assert_int_equal(seen.ups, 1);
+	assert_int_equal(seen.downs, 0); /* it sends both in order */
+	connected(false);
+	assert_int_equal(seen.published, 2);
+	assert_int_equal(seen.outcome, UPLINK_RETRY);
+	assert_int_equal(seen.downs, 1);
+	assert_int_equal(p->state, PAHO_IDLE);
+	assert_true(p->handles[0].poisoned);
+}
+
+/* It has sent them all, and forgets them. */
+static void test_lost_session_without_commands(void **state)
+{
+	struct publish_slot *s = hand_over(1, 8);
+
+	(void)state;
+	choose(s, 1);
+	assert_int_equal(put("s5-1", (char[]){ 0x32 }, 1), 0);
+	connected(false);
+	assert_int_equal(seen.published, 1);
+	assert_int_equal(seen.downs, 0);
+	assert_int_equal(p->state, PAHO_UP);
+	assert_false(p->handles[0].poisoned);
+	pthread_mutex_lock(&paho_door);
+	p->state = PAHO_IDLE;
+	pthread_mutex_unlock(&paho_door);
 }
 
 /* The session is lost: whether the message arrived nobody knows. */
@@ -599,6 +676,7 @@ static void test_lost_session(void **state)
 	turn();
 	assert_int_equal(seen.published, 1);
 	assert_int_equal(seen.outcome, UPLINK_REPEAT);
+	settle();
 	assert_int_equal(live_records(), 0);
 }
 
@@ -674,6 +752,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_failed_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dropped_while_it_is_stored, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_session, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_session_in_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_lost_session_without_commands, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_session, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pubrel_is_told, setup, teardown),
 	};
