@@ -100,6 +100,10 @@ class Scenario:
         self.ledger.check_order()
         assert sum(len(p.told) for p in self.publishers) > 10 * SECONDS, "hardly anything was acknowledged"
 
+    def check_exactly_once(self):
+        doubled = self.ledger.doubled(2)
+        assert not doubled, "doubled at QoS 2: %d, %s" % (len(doubled), doubled[:20])
+
 
 def test_everything_ends_at_random(site):
     print("seed", SEED)
@@ -108,13 +112,20 @@ def test_everything_ends_at_random(site):
     scenario.run()
 
 
+def test_broker_keeps_its_sessions(site):
+    """Then QoS 2 is exactly once, whatever becomes of the gateway."""
+    print("seed", SEED)
+    scenario = Scenario(site, SEED, ("gateway_kill", "gateway_kill", "gateway_kill_at_start", "gateway_term",
+                                     "broker_term", "broker_stall", "cut"), persistent=True)
+    scenario.run()
+    scenario.check_exactly_once()
+
+
 def test_gateway_is_never_killed(site):
-    """Then QoS 2 is exactly once."""
     print("seed", SEED)
     scenario = Scenario(site, SEED, ("broker_term", "broker_term", "broker_stall", "cut", "cut"), persistent=True)
     scenario.run()
-    doubled = scenario.ledger.doubled(2)
-    assert not doubled, doubled[:20]
+    scenario.check_exactly_once()
 
 
-harness.run(test_everything_ends_at_random, test_gateway_is_never_killed)
+harness.run(test_everything_ends_at_random, test_broker_keeps_its_sessions, test_gateway_is_never_killed)
