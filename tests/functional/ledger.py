@@ -147,6 +147,7 @@ class Publisher(threading.Thread):
         self.sent = {}    # number -> (topic, qos)
         self.told = {}    # number -> (topic, qos): acknowledged
         self.refused = 0  # told that it was not taken
+        self.noticed = []  # of a restart: answers that say that its session is not what it was
         self.n = 0
         self.stopping = False
         self.error = None
@@ -220,8 +221,15 @@ class SnPublisher(Publisher):
                         continue  # on its way
                     return got
                 if got[0] == sn.DISCONNECT:
+                    self.noticed.append("DISCONNECT")
+                    self.connected = False
                     return None
         return None
+
+    def go_on(self):
+        """After silence as if nothing were, after DISCONNECT with CONNECT."""
+        if not self.connected:
+            self.connect()
 
     def send(self, kind, body):
         self.note(">", kind, sn.NAMES, body)
@@ -234,6 +242,7 @@ class SnPublisher(Publisher):
             if got and got[1][0] == 0:
                 break
             time.sleep(0.05)
+        self.connected = True
         self.device.ids.clear()
 
     def topic_id(self, topic):
@@ -245,7 +254,7 @@ class SnPublisher(Publisher):
             if got and got[1][4] == 0:
                 self.device.ids[topic] = struct.unpack(">H", got[1][:2])[0]
             elif not got:
-                self.connect()
+                self.go_on()
         return self.device.ids[topic]
 
     def publish_until_told(self, n):
@@ -263,8 +272,9 @@ class SnPublisher(Publisher):
                 ">BHH", sn.flags(again or dup, qos), topic_id, msg_id) + self.payload(n)), wanted, 4)
             if got is None:
                 dup = True
-                self.connect()
+                self.go_on()
             elif got[0] == sn.PUBACK and got[1][4] == 2:
+                self.noticed.append("PUBACK 0x02")
                 self.device.ids.clear()
             elif got[0] == sn.PUBACK and got[1][4] != 0:
                 assert got[1][4] == 1, "PUBACK 0x%02x" % got[1][4]
@@ -275,7 +285,7 @@ class SnPublisher(Publisher):
         self.told[n] = self.sent[n]
         while qos == 2 and not self.ask(lambda again: self.send(sn.PUBREL, struct.pack(">H", msg_id)),
                                         {sn.PUBCOMP: mine(0)}, 4):
-            self.connect()
+            self.go_on()
 
 
 class CoapPublisher(Publisher):
@@ -321,6 +331,7 @@ class MqttPublisher(Publisher):
         self.open = {}      # packet id -> number, in the order of sending
         self.released = {}  # packet id -> number: PUBREC came
         self.last_id = 0
+        self.known = False  # to the gateway
         while not (self.stopping and not self.open and not self.released):
             try:
                 self.connection()
@@ -329,6 +340,9 @@ class MqttPublisher(Publisher):
 
     def connection(self):
         client = mq.MqClient(self.gateway.mqtt_port, self.name, clean=False)
+        if self.known and not client.present:
+            self.noticed.append("session present 0")
+        self.known = True
         try:
             for packet_id in list(self.released):
                 client.send(mq.packet(mq.PUBREL, struct.pack(">H", packet_id), 2))
@@ -431,6 +445,10 @@ class Ledger:
         sent = ["%d/%d" % (n, qos) for p in self.publishers for n, (t, qos) in p.sent.items() if t == topic]
         arrived = [payload.split(b":", 2)[1].decode() for t, payload in self.upstream.arrived if t == topic]
         return "sent/QoS %s; arrived %s" % (" ".join(sent), " ".join(arrived))
+
+    def check_sessions(self):
+        noticed = {p.name: p.noticed for p in self.publishers if p.noticed}
+        assert not noticed, "a restart was noticed: %s" % noticed
 
     def check_content(self):
         known = {p.name: p for p in self.publishers}

@@ -96,6 +96,7 @@ class Scenario:
         finally:
             print(self.ledger.summary())
         time.sleep(0.5)  # a duplicate would come now
+        self.ledger.check_sessions()
         self.ledger.check_content()
         self.ledger.check_order()
         assert sum(len(p.told) for p in self.publishers) > 10 * SECONDS, "hardly anything was acknowledged"
