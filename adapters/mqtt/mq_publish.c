@@ -189,6 +189,7 @@ struct message *mq_message_new(const struct mq_publish *pub, struct span props, 
 		.props = props,
 		.qos = pub->qos,
 		.retain = pub->retain,
+		.dup = pub->dup,
 		.origin = origin,
 	};
 

@@ -98,6 +98,7 @@ static struct message *message_of(const struct sn_packet *p, struct span topic, 
 		.payload = p->data,
 		.qos = p->qos == SN_QOS_MINUS_1 ? 0 : p->qos,
 		.retain = p->retain,
+		.dup = p->dup,
 		.origin = origin,
 	});
 }

@@ -35,6 +35,7 @@ struct exchange {
 	bool indexed;      /* the current one under its packet id */
 	bool silent;       /* its client has given it up: no answer */
 	bool unsubscribed; /* nobody matched: MQTT 5 clients are told */
+	bool restored;     /* of the last run; its client has not spoken of it since */
 };
 
 struct finished {
@@ -207,6 +208,7 @@ static enum reason repeat(struct exchange *e, uint32_t cookie)
 {
 	e->cookie = cookie;
 	e->connection = e->in->connection;
+	e->restored = false;
 	if (e->state == STATE_ANSWERED)
 		answer_soon(e);
 	return R_SUCCESS;
@@ -325,7 +327,10 @@ enum reason inbound_publish(
 {
 	uint64_t digest = message_digest(m);
 	struct exchange *e = idmap_get(&in->by_id, packet_id);
-	if (e && e->qos == m->qos && e->digest == digest)
+	/* That its PUBREL came may have been lost with the last run: then the same content under
+	 * the same id is the next message, and not marked as a repetition (MQTT 5.0, 3.3.1.1). */
+	bool known = e && e->qos == m->qos && e->digest == digest && !(e->restored && !m->dup);
+	if (known)
 		return repeat(e, cookie);
 	if (!e && m->qos == 2 && is_finished(in, packet_id, digest))
 		return answer_copy(in, packet_id, cookie, digest);
@@ -367,6 +372,7 @@ bool inbound_restore(struct inbound *in, struct kept *kept, const struct claim *
 	in->owner = c->owner;
 	e->kept = kept;
 	e->state = STATE_ANSWERED;
+	e->restored = true;
 	enlist(e);
 	make_current(e);
 	return true;

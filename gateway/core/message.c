@@ -58,6 +58,7 @@ static struct message *make(const struct message_init *init, bool within_budget)
 		.topic_len = (uint16_t)init->topic.len,
 		.qos = init->qos,
 		.retain = init->retain,
+		.dup = init->dup,
 		.origin = init->origin,
 		.expires_ms = init->expires_ms,
 		.synced = clock_synced(),

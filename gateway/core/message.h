@@ -25,6 +25,7 @@ struct message {
 	/* retain_claim.c's: it is the retained message of its topic, and claimed as such; the one
 	 * before is on disk, and it is not. */
 	bool retained_claim : 1, retained_heir : 1;
+	bool dup : 1;       /* its client says that it sent it before (DUP) */
 	bool synced : 1;    /* received_wall_ms is of a clock that was set (clock_synced()) */
 	uint64_t origin;    /* number of the client that published it, or ORIGIN_... */
 	int64_t expires_ms; /* clock_ms() from which it is stale; 0: never */
@@ -39,7 +40,7 @@ struct message_init {
 	struct span props; /* MQTT 5 properties that travel (see props.h), without the length in
 			      front */
 	uint8_t qos;
-	bool retain;
+	bool retain, dup;
 	uint64_t origin;
 	int64_t expires_ms;
 };

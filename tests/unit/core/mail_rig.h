@@ -148,14 +148,21 @@ static inline int mail_teardown(void **state)
 	return 0;
 }
 
+static inline enum reason mail_send(struct mail_client *c, const char *topic, const char *text,
+	uint8_t qos, uint16_t id, bool dup)
+{
+	struct message *m = text_message(topic, text, qos, c->s->who.origin);
+
+	m->dup = dup;
+	enum reason r = session_publish(c->s, m, id, id);
+	message_unref(m);
+	return r;
+}
+
 static inline enum reason mail_publish_as(
 	struct mail_client *c, const char *topic, const char *text, uint8_t qos, uint16_t id)
 {
-	struct message *m = text_message(topic, text, qos, c->s->who.origin);
-	enum reason r = session_publish(c->s, m, id, id);
-
-	message_unref(m);
-	return r;
+	return mail_send(c, topic, text, qos, id, false);
 }
 
 static inline struct keeper_status mail_status(void)

@@ -119,8 +119,9 @@ static void publish(struct client *c, unsigned n)
 	snprintf(topic, sizeof(topic), "t/%u", c->pub);
 	for (unsigned i = 0; m->state == NEW && i < SUBS; i++)
 		m->expected[i] = clients[i].promised;
-	m->state = SENT;
 	struct message *msg = text_message(topic, text, m->qos, c->link->link.session->who.origin);
+	msg->dup = m->state != NEW;
+	m->state = SENT;
 	assert_false(reason_failed(session_publish(c->link->link.session, msg, id_of(n), n)));
 	message_unref(msg);
 }
