@@ -71,9 +71,11 @@ void pool_init(struct pool *p, size_t size)
 
 static struct slab *slab_new(struct pool *p)
 {
-	struct slab *s = aligned_alloc(POOL_SLAB_BYTES, SLAB_BYTES);
-	if (!s)
+	void *memory;
+	/* aligned_alloc() wants whole multiples, and the allocator needs its own octets beside. */
+	if (posix_memalign(&memory, POOL_SLAB_BYTES, SLAB_BYTES) != 0)
 		return NULL;
+	struct slab *s = memory;
 	*s = (struct slab){ .free = NULL };
 	list_append(&p->open, &s->node);
 	return s;
