@@ -97,19 +97,6 @@ static int collect(struct kept *kept, uint32_t from, uint32_t *n)
 	return len < JOURNAL_BODY_MAX - KEPT_HEAD_MAX ? 0 : -EMSGSIZE;
 }
 
-static int stale_reserve(struct stale *s)
-{
-	if (s->n + MERGE <= s->cap)
-		return 0;
-	size_t cap = s->cap ? s->cap * 2 : 4 * MERGE;
-	uint64_t *v = reallocarray(s->v, cap, sizeof(*v));
-	if (!v)
-		return -ENOMEM;
-	s->v = v;
-	s->cap = cap;
-	return 0;
-}
-
 /* The old ones are forgotten when the new one is safe: both say the same. */
 static bool merge(struct kept *kept)
 {
@@ -117,11 +104,11 @@ static bool merge(struct kept *kept)
 	struct more *m = kept->more;
 	uint32_t from = mergeable(m), n = 0;
 
-	if (from == m->n_extras || stale_reserve(&k->stale) < 0 || collect(kept, from, &n) < 0 ||
-		append(kept, n) < 0)
+	if (from == m->n_extras || forget_later_reserve(&k->stale, MERGE) < 0 ||
+		collect(kept, from, &n) < 0 || append(kept, n) < 0)
 		return false;
 	for (uint32_t i = from; i < m->n_extras - 1; i++)
-		k->stale.v[k->stale.n++] = m->extras[i].seq;
+		forget_later_add(&k->stale, m->extras[i].seq);
 	m->extras[from] = m->extras[m->n_extras - 1];
 	m->n_extras = from + 1;
 	return true;
@@ -129,19 +116,8 @@ static bool merge(struct kept *kept)
 
 static void forget_stale(struct keeper *k)
 {
-	struct stale *s = &k->staler;
-
-	if (s->n > 0 && !journal_reached(k->journal, s->mark))
-		return;
-	while (s->n > 0)
-		journal_forget(k->journal, s->v[--s->n]);
-	if (k->stale.n == 0)
-		return;
-	struct stale empty = *s;
-	*s = k->stale;
-	k->stale = empty;
-	s->mark = journal_mark(k->journal);
-	keeper_arm(k);
+	if (forget_later_turn(&k->stale, k->journal))
+		keeper_arm(k);
 }
 
 /* ---- Ends ---- */
@@ -193,7 +169,7 @@ void kept_write_end(struct kept *kept, const struct claim *c)
 
 bool keeper_ends_due(const struct keeper *k)
 {
-	return !list_empty(&k->ending) || k->staler.n > 0;
+	return !list_empty(&k->ending) || forget_later_waits(&k->stale);
 }
 
 void keeper_retry_ends(struct keeper *k)
@@ -228,6 +204,5 @@ void keeper_ends_init(struct keeper *k)
 /* What was stale says the same as what is not. */
 void keeper_ends_free(struct keeper *k)
 {
-	free(k->stale.v);
-	free(k->staler.v);
+	forget_later_free(&k->stale);
 }

@@ -6,7 +6,7 @@
 #include "gateway/base/pool.h"
 #include "gateway/base/timer.h"
 #include "gateway/core/keeper.h"
-#include "gateway/store/journal.h"
+#include "gateway/store/forget_later.h"
 
 /* A claim that is not on stable storage, or not in its present form. */
 struct pending {
@@ -75,12 +75,6 @@ struct found { /* by the replay */
 	bool foreign; /* of a later version: not touched */
 };
 
-struct stale {       /* records that are to be forgotten when the mark is reached */
-	uint64_t *v; /* owned */
-	size_t n, cap;
-	uint64_t mark;
-};
-
 struct keeper {
 	struct pool pool;        /* of struct kept */
 	struct journal *journal; /* borrowed; NULL: none */
@@ -89,7 +83,7 @@ struct keeper {
 	struct receipt *open_receipt;
 	struct list lazy, held, failed; /* of more.node, oldest first */
 	struct list ending;             /* of more.ending */
-	struct stale stale, staler;     /* of this moment; waiting for its mark */
+	struct forget_later stale;      /* records of ends that others stand for */
 	uint32_t held_by_origin[256];   /* of keeper.held, by the low octet */
 	struct timer timer;
 	int64_t lazy_after_ms; /* not before, the storage failed */

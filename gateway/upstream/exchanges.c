@@ -3,6 +3,7 @@
 #include "gateway/base/util.h"
 #include "gateway/base/wire.h"
 #include "gateway/core/record.h"
+#include "gateway/store/forget_later.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,20 +18,14 @@
  */
 #define REPLAYED_MAX 4096
 
-/* Records whose exchange is over. They go after the end of its message is on stable storage: a
- * power cut in between would leave the message alone, and it would be sent again. */
-struct ended {
-	uint64_t *v; /* owned */
-	size_t n, cap;
-	uint64_t mark; /* until this is reached; 0: none was taken */
-};
-
 struct exchanges {
 	struct journal *journal; /* borrowed; NULL: memory only */
 	struct list list;
 	unsigned n;
-	bool hurry;                 /* stored in this turn */
-	struct ended ended, ending; /* in this turn and before */
+	bool hurry; /* stored in this turn */
+	/* Records whose exchange is over go after the end of its message is on stable storage: a
+	 * power cut in between would leave the message alone, and it would be sent again. */
+	struct forget_later ended;
 };
 
 struct exchanges *exchanges_new(void)
@@ -136,8 +131,7 @@ void exchanges_free(struct exchanges *x)
 		return;
 	while (!list_empty(&x->list))
 		exchange_free(list_first(&x->list, struct exchange, node));
-	free(x->ended.v);
-	free(x->ending.v);
+	forget_later_free(&x->ended);
 	free(x);
 }
 
@@ -190,47 +184,19 @@ void exchanges_hurry(struct exchanges *x)
 	x->hurry = true;
 }
 
-static int ended_add(struct ended *d, uint64_t seq)
-{
-	if (d->n == d->cap) {
-		size_t cap = d->cap ? d->cap * 2 : 16;
-		uint64_t *v = reallocarray(d->v, cap, sizeof(*v));
-		if (!v)
-			return -ENOMEM;
-		d->v = v;
-		d->cap = cap;
-	}
-	d->v[d->n++] = seq;
-	return 0;
-}
-
-static void forget_ended(struct exchanges *x)
-{
-	if (x->ending.n && !journal_reached(x->journal, x->ending.mark))
-		return;
-	while (x->ending.n)
-		journal_forget(x->journal, x->ending.v[--x->ending.n]);
-	if (!x->ended.n)
-		return;
-	struct ended empty = x->ending;
-	x->ending = x->ended;
-	x->ended = empty;
-	x->ending.mark = journal_mark(x->journal);
-}
-
 void exchanges_turn(struct exchanges *x)
 {
 	if (!x->journal)
 		return;
-	forget_ended(x);
+	forget_later_turn(&x->ended, x->journal);
 	if (x->hurry)
 		journal_hurry(x->journal);
 	x->hurry = false;
 }
 
-static void forget_later(struct exchanges *x, uint64_t *seq)
+static void forget_in_order(struct exchanges *x, uint64_t *seq)
 {
-	if (*seq == 0 || ended_add(&x->ended, *seq) < 0)
+	if (*seq == 0 || forget_later_add(&x->ended, *seq) < 0)
 		forget(x, seq);
 	*seq = 0;
 }
@@ -239,8 +205,8 @@ void exchange_end(struct exchange *e)
 {
 	/* The older one is of no use without the later one. */
 	if (e->way == EXCHANGE_OUT) {
-		forget_later(e->all, &e->old);
-		forget_later(e->all, &e->seq);
+		forget_in_order(e->all, &e->old);
+		forget_in_order(e->all, &e->seq);
 	} else {
 		forget(e->all, &e->old);
 		forget(e->all, &e->seq);
