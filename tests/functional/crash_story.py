@@ -386,6 +386,15 @@ class Story:
 
     # ---- Afterwards ----
 
+    def next_life(self):
+        """Killed, if it has not ended yet, and started again: what does not fit then."""
+        self.gateway.kill()
+        self.gateway.start()
+        self.go_on()
+        bad = self.check()
+        self.gateway.kill()
+        return bad
+
     def go_on(self):
         """The gateway is back, and the upstream."""
         if not self.upstream.wire.listener:

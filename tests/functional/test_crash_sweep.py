@@ -60,12 +60,7 @@ def run_point(site, upstream, number, at, mode, seed):
         upstream.wire.open()
     if starts(story.gateway, environment(story.gateway, at, mode, seed)):
         story.tell()
-    story.gateway.kill()
-    story.gateway.start()
-    story.go_on()
-    bad = story.check()
-    story.gateway.kill()
-    return bad
+    return story.next_life()
 
 
 def all_points(count):

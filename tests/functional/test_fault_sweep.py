@@ -52,12 +52,7 @@ def run_point(site, upstream, number, at, error, count):
     story.faults.clear()
     assert refused or count or alarms(story.gateway, ALARM), "all has failed for a while without an alarm"
     harness.until(lambda: alarms(story.gateway, ALARM) == alarms(story.gateway, WELL), "the end of the alarm")
-    story.gateway.kill()
-    story.gateway.start()
-    story.go_on()
-    bad = story.check()
-    story.gateway.kill()
-    return bad
+    return story.next_life()
 
 
 def main():
